@@ -1,0 +1,1 @@
+"""Operators that need a model or a device, one a file."""

@@ -1,0 +1,1 @@
+"""CPU operators, one a file, named by their files."""

@@ -1,0 +1,1 @@
+"""Config, plan, store, engines, export, report and command line."""

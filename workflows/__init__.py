@@ -1,0 +1,1 @@
+"""Whole studies, cluster jobs and benchmarks over the public interface."""
