@@ -1,0 +1,1 @@
+"""Kernels over Arrow buffers, each beside its plain reference."""
