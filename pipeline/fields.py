@@ -1,0 +1,122 @@
+"""What a model's fields accept: type texts, counts written as `150k`, and readable validation errors."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from pipeline.sizes import parse_count
+from pipeline.suggest import did_you_mean
+
+LIMITS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a set of fields: where (keys and indexes), and what."""
+
+    where: tuple[str | int, ...]
+    text: str
+
+
+def alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of a union, Annotated taken off; a plain type is its own only member."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from alternatives(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from alternatives(member)
+    else:
+        yield annotation
+
+
+def type_text(annotation: Any) -> str:
+    """`int | None`, `"raw" | "words"`, `list[str]`."""
+    return " | ".join(dict.fromkeys(_one_type(member) for member in alternatives(annotation)))
+
+
+def _one_type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "null"
+    if origin is Literal:
+        return " | ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in arguments)
+    if origin is not None:
+        inside = ("..." if part is ... else type_text(part) for part in arguments)
+        return f"{origin.__name__}[{', '.join(inside)}]"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def field_text(field: FieldInfo) -> str:
+    """Type and limits of a field: `float, > 0, <= 1`."""
+    limits = [
+        f"{sign} {getattr(mark, name)}"
+        for mark in _marks(field.annotation, field.metadata)
+        for name, sign in LIMITS.items()
+        if getattr(mark, name, None) is not None
+    ]
+    return ", ".join([type_text(field.annotation), *limits])
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
+    yield from metadata
+    for member in get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ():
+        if get_origin(member) is Annotated:
+            yield from get_args(member)[1:]
+
+
+def whole_counts(model: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with `150k`, `1.5M`, `2B` read as numbers where the model wants an integer."""
+    return {name: _whole_count(model.model_fields.get(name), value) for name, value in fields.items()}
+
+
+def _whole_count(field: FieldInfo | None, value: Any) -> Any:
+    if field is None or not isinstance(value, str):
+        return value
+    members = list(alternatives(field.annotation))
+    if int not in members or str in members:
+        return value
+    try:
+        return parse_count(value)
+    except ValueError:
+        return value
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], owner: str) -> list[Problem]:
+    """A pydantic error as problems that name the field, the value, what it takes and what it means."""
+    found: dict[tuple[str | int, ...], Problem] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, model, owner)
+        found.setdefault(problem.where[:1] if len(problem.where) > 1 else problem.where, problem)
+    return list(found.values())
+
+
+def _problem(detail: Mapping[str, Any], model: type[BaseModel], owner: str) -> Problem:
+    where = tuple(detail["loc"])
+    text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if not where:
+        return Problem((), f"{owner}: {text}")
+    name = str(where[0])
+    if detail["type"] == "extra_forbidden" and len(where) == 1:
+        return Problem(where, f"{owner} has no field {name!r}{did_you_mean(name, model.model_fields)}")
+    field = model.model_fields.get(name)
+    takes = "" if field is None else f"; {name} is {field_text(field)}{_meaning(field)}"
+    if detail["type"] == "missing" and len(where) == 1:
+        return Problem(where, f"{owner} needs the field {name!r}{takes}")
+    text = text[:1].lower() + text[1:]
+    return Problem(where, f"{owner}: {name} = {_short(detail['input'])}: {text}{takes}")
+
+
+def _meaning(field: FieldInfo) -> str:
+    return f" ({' '.join(field.description.split()).rstrip('.')})" if field.description else ""
+
+
+def _short(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

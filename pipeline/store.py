@@ -1,0 +1,264 @@
+"""The store: files that are written once, by whoever is first, and never change."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
+
+from operators.contract import Artifact
+from pipeline.errors import DataError, ResourceError
+
+CHUNK_BYTES = 1 << 22
+
+
+class Store:
+    """A folder on a local or shared file system, or a prefix of an object store.
+
+    A name is committed at most once: by a hard link (local) or one conditional PUT (object store),
+    so that of two attempts one wins and the other learns that it lost. Data files are named by
+    their content; a small JSON record that names one is its commit.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+        self._verified: set[str] = set()
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.url,)
+
+    def path(self, rel: str) -> str:
+        """The full path or URL of a name."""
+        return f"{self.root}/{rel}" if self.is_local else self.fs.unstrip_protocol(f"{self.root}/{rel}")
+
+    def read(self, rel: str) -> bytes:
+        """The content of a name; FileNotFoundError when nobody has committed it."""
+        if self.is_local:
+            return Path(self.path(rel)).read_bytes()
+        return bytes(self.fs.cat_file(f"{self.root}/{rel}"))
+
+    def exists(self, rel: str) -> bool:
+        if self.is_local:
+            return os.path.exists(self.path(rel))
+        return bool(self.fs.exists(f"{self.root}/{rel}"))
+
+    def list(self, prefix: str) -> list[str]:
+        """The committed names under a folder, relative to the store's root, sorted."""
+        if self.is_local:
+            top = Path(self.root)
+            found = (p for p in (top / prefix).rglob("*") if p.is_file())
+            return sorted(str(p.relative_to(top)) for p in found)
+        try:
+            self.fs.invalidate_cache()
+            full = self.fs.find(f"{self.root}/{prefix}")
+        except FileNotFoundError:
+            return []
+        return sorted(str(p)[len(self.root) + 1 :] for p in full)
+
+    def commit(self, rel: str, data: bytes) -> bool:
+        """Write a name unless it is there; False when somebody was first."""
+        if self.is_local:
+            with self._scratch() as temporary:
+                Path(temporary).write_bytes(data)
+                return self._publish(temporary, rel)
+        try:
+            self.fs.pipe_file(f"{self.root}/{rel}", data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def create(self, rel: str) -> Iterator[str]:
+        """A local temporary file to fill; when the block ends well it becomes the name, if absent."""
+        with self._scratch() as temporary:
+            yield temporary
+            self._publish(temporary, rel)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[str]:
+        temporary = self._temporary()
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise ResourceError(f"no space left in {self.url}: free some and run again") from error
+            raise
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _temporary(self) -> str:
+        # Local temporaries lie in the store itself: a hard link cannot cross file systems.
+        folder = f"{self.root}/tmp" if self.is_local else tempfile.gettempdir()
+        os.makedirs(folder, exist_ok=True)
+        return f"{folder}/{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+    def _publish(self, temporary: str, rel: str) -> bool:
+        if not self.is_local:
+            try:
+                self.fs.put_file(temporary, f"{self.root}/{rel}", mode="create")
+            except FileExistsError:
+                return False
+            return True
+        final = self.path(rel)
+        os.makedirs(os.path.dirname(final), exist_ok=True)
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            return False
+        return True
+
+    def put(self, folder: str, suffix: str, write: Callable[[str], None]) -> dict[str, Any]:
+        """Write a data file under its content's name: {"file", "bytes"}; not yet committed."""
+        with self._scratch() as temporary:
+            write(temporary)
+            digest, size = _digest(temporary), os.path.getsize(temporary)
+            self._publish(temporary, f"{folder}/{digest}{suffix}")
+        return {"file": f"{digest}{suffix}", "bytes": size}
+
+    def put_batches(
+        self, folder: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    ) -> dict[str, Any]:
+        """A data file of record batches: {"file", "bytes", "rows"}."""
+        rows = 0
+
+        def write(path: str) -> None:
+            nonlocal rows
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                for batch in batches:
+                    rows += batch.num_rows
+                    writer.write_batch(batch)
+
+        return self.put(folder, ".arrow", write) | {"rows": rows}
+
+    def put_artifact(self, rel: str, arrays: Artifact) -> bool:
+        """Commit named arrays under a record."""
+        folder = os.path.dirname(rel)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in sorted(arrays.items())})
+        record = self.put(folder, ".npz", lambda path: _write_bytes(path, buffer.getvalue()))
+        return self.commit_record(rel, record)
+
+    def get_artifact(self, rel: str) -> dict[str, np.ndarray]:
+        record = self.record(rel)
+        if record is None:
+            raise FileNotFoundError(self.path(rel))
+        name = f"{os.path.dirname(rel)}/{record['file']}"
+        data = self.read(name)
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(record["file"]):
+            raise self._damaged(name)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {k: arrays[k] for k in arrays.files}
+
+    def commit_record(self, rel: str, record: dict[str, Any]) -> bool:
+        return self.commit(rel, json.dumps(record, sort_keys=True).encode())
+
+    def record(self, rel: str) -> dict[str, Any] | None:
+        """A committed record, or None."""
+        try:
+            found: dict[str, Any] = json.loads(self.read(rel))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self._damaged(rel) from error
+        return found
+
+    def open_arrow(self, rel: str, ranges: bool = False) -> pa.ipc.RecordBatchFileReader:
+        """A data file, its content checked against its name; memory-mapped when local. With `ranges`
+        an object store is asked only for the batches that are read, and nothing is checked."""
+        try:
+            if self.is_local:
+                self._verify(rel)
+                return pa.ipc.open_file(pa.memory_map(self.path(rel)))
+            if not ranges:
+                data = self.read(rel)
+                if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(rel):
+                    raise self._damaged(rel)
+                return pa.ipc.open_file(pa.BufferReader(data))
+            return pa.ipc.open_file(pa.PythonFile(self.fs.open(f"{self.root}/{rel}", "rb")))
+        except pa.ArrowInvalid as error:
+            raise self._damaged(rel) from error
+
+    def _verify(self, rel: str) -> None:
+        if rel in self._verified:
+            return
+        try:
+            digest = _digest(self.path(rel))
+        except FileNotFoundError as error:
+            raise self._damaged(rel) from error
+        if digest != _stem(rel):
+            raise self._damaged(rel)
+        self._verified.add(rel)
+
+    def _damaged(self, rel: str) -> DataError:
+        folder = "/".join(rel.split("/")[:2])
+        return DataError(
+            f"{self.path(rel)} is missing or damaged: its content does not match its checksum; "
+            f"delete the folder {self.path(folder)} and run again (only that node is recomputed)"
+        )
+
+    def delete(self, rel: str) -> None:
+        """Remove a file or a whole folder; nothing happens when it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.is_local and os.path.isdir(self.path(rel)):
+                shutil.rmtree(self.path(rel))
+            else:
+                self.fs.rm(f"{self.root}/{rel}", recursive=True)
+
+    def sweep(self) -> None:
+        """Remove temporaries that dead processes of this host left behind."""
+        if not self.is_local or not os.path.isdir(f"{self.root}/tmp"):
+            return
+        for entry in os.listdir(f"{self.root}/tmp"):
+            host, _, pid = entry.rpartition("-")[0].rpartition("-")
+            if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+                os.unlink(f"{self.root}/tmp/{entry}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _stem(rel: str) -> str:
+    return os.path.basename(rel).split(".")[0]
+
+
+def _write_bytes(path: str, data: bytes) -> None:
+    Path(path).write_bytes(data)
+
+
+def _digest(path: str) -> str:
+    checksum = hashlib.blake2b(digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            checksum.update(chunk)
+    return checksum.hexdigest()
+
+
+def key_of(*parts: Any) -> str:
+    """The name of a value that depends on exactly these parts (JSON-able)."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
