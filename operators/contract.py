@@ -208,8 +208,9 @@ class ReduceOp(ColumnOp):
 
     @abstractmethod
     def combine(self, messages: pa.RecordBatch, starts: np.ndarray) -> Columns:
-        """One row of payload for every run of equal keys: run i is messages[starts[i]:starts[i+1]].
-        `messages` has key, key2 and the payload. Associative, commutative, exact."""
+        """One row of payload for every run of equal keys; run i begins at messages[starts[i]] and ends
+        where the next one begins. `messages` has key, key2, uid and the payload. Associative,
+        commutative, exact."""
 
     @abstractmethod
     def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:

@@ -61,7 +61,7 @@ class OpSpec:
     """
 
     name: str
-    source: str | None = None
+    source: str | None = field(default=None, repr=False)
     path: str = field(default="", compare=False)
 
     @property

@@ -71,9 +71,14 @@ def _marks(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
             yield from get_args(member)[1:]
 
 
+def known_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields under the names that a config writes."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def whole_counts(model: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with `150k`, `1.5M`, `2B` read as numbers where the model wants an integer."""
-    return {name: _whole_count(model.model_fields.get(name), value) for name, value in fields.items()}
+    return {name: _whole_count(known_fields(model).get(name), value) for name, value in fields.items()}
 
 
 def _whole_count(field: FieldInfo | None, value: Any) -> Any:
@@ -104,8 +109,8 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], owner: str) -> P
         return Problem((), f"{owner}: {text}")
     name = str(where[0])
     if detail["type"] == "extra_forbidden" and len(where) == 1:
-        return Problem(where, f"{owner} has no field {name!r}{did_you_mean(name, model.model_fields)}")
-    field = model.model_fields.get(name)
+        return Problem(where, f"{owner} has no field {name!r}{did_you_mean(name, known_fields(model))}")
+    field = known_fields(model).get(name)
     takes = "" if field is None else f"; {name} is {field_text(field)}{_meaning(field)}"
     if detail["type"] == "missing" and len(where) == 1:
         return Problem(where, f"{owner} needs the field {name!r}{takes}")

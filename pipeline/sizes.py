@@ -32,23 +32,3 @@ def _whole(number: str, unit: int, text: str) -> int:
     if value.denominator != 1:
         raise ValueError(f"{text!r} is {float(value):g}, not a whole number")
     return value.numerator
-
-
-def format_bytes(num_bytes: float) -> str:
-    """At most four characters of number: `12.3 MB`."""
-    return _scaled(num_bytes, ("B", "kB", "MB", "GB", "TB", "PB"), " ")
-
-
-def format_count(count: float) -> str:
-    """Below 100,000 in full with separators, above it scaled: `85,005`, `1.52M`."""
-    if abs(count) < 100_000:
-        return f"{count:,.0f}"
-    return _scaled(count, ("", "k", "M", "B", "T"), "")
-
-
-def _scaled(value: float, units: tuple[str, ...], space: str) -> str:
-    step = 0
-    while abs(value) >= 999.5 and step < len(units) - 1:
-        value, step = value / 1000, step + 1
-    number = f"{value:.3g}" if step else f"{value:.0f}"
-    return f"{number}{space}{units[step]}"

@@ -84,6 +84,16 @@ class Store:
             return False
         return True
 
+    def write(self, rel: str, data: bytes) -> None:
+        """Write or rewrite a name in one step: for a run's diary, never for values."""
+        if not self.is_local:
+            self.fs.pipe_file(f"{self.root}/{rel}", data)
+            return
+        with self._scratch() as temporary:
+            Path(temporary).write_bytes(data)
+            os.makedirs(os.path.dirname(self.path(rel)), exist_ok=True)
+            os.replace(temporary, self.path(rel))
+
     @contextlib.contextmanager
     def create(self, rel: str) -> Iterator[str]:
         """A local temporary file to fill; when the block ends well it becomes the name, if absent."""

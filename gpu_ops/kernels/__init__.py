@@ -1,0 +1,1 @@
+"""Models, losses and tokens behind the operators of this floor."""

@@ -1,0 +1,118 @@
+"""Documents to token ids with a fast tokenizer, in bounded memory and without torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+PIECE_CHARS = 1 << 20  # a tokenizer's working memory is 200 bytes and more per character
+GROUP_CHARS = 1 << 22  # what one call to the tokenizer gets, many documents or pieces at once
+_SPACE = re.compile(r"\s")
+
+
+@dataclass(frozen=True)
+class Document:
+    """The tokens of one text that are scored, and what they stand for.
+
+    ids: int32, without special tokens in front; at most `max_tokens`. tokens: of the whole text.
+    num_bytes: UTF-8 bytes of the text that the scored tokens cover.
+    """
+
+    ids: np.ndarray
+    tokens: int
+    num_bytes: int
+
+
+def strings(text: pa.Array) -> list[str]:
+    """The texts of a string array: "" for a null, U+FFFD for bytes that are no UTF-8."""
+    raw = text.cast(pa.large_binary()).to_pylist()
+    return [(value or b"").decode("utf-8", "replace") for value in raw]
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int | None = None, skip_first: bool = False
+) -> list[Document]:
+    """Every text's first `max_tokens` tokens (all when None); no special token is added.
+
+    skip_first: the first token is context only, so its bytes do not count.
+    """
+    spans = max_tokens is not None or skip_first
+    documents: list[Document] = []
+    for pieces in _encodings(tokenizer, texts, spans):
+        tokens = sum(len(encoding) for _, encoding in pieces)
+        limit = tokens if max_tokens is None else min(tokens, max_tokens)
+        text = texts[len(documents)]
+        first = _end(text, pieces, 0) if skip_first and limit else 0
+        last = _end(text, pieces, limit - 1) if limit < tokens else len(text)
+        num_bytes = len(text[first:last].encode()) if limit else 0
+        documents.append(Document(_first_ids(pieces, limit), tokens, num_bytes))
+    return documents
+
+
+def _encodings(
+    tokenizer: Tokenizer, texts: Sequence[str], spans: bool
+) -> Iterator[list[tuple[int, Encoding]]]:
+    """Per text its pieces in order: (the piece's start in the text, its encoding)."""
+    run = tokenizer.encode_batch if spans else tokenizer.encode_batch_fast
+    for group in _groups(texts):
+        pieces = [(start, text[start:end]) for text in group for start, end in _cut(text)]
+        encoded = run([piece for _, piece in pieces], add_special_tokens=False)
+        parts: list[tuple[int, Encoding]] = []
+        for (start, _), following, encoding in zip(pieces, [*pieces[1:], (0, "")], encoded, strict=True):
+            parts.append((start, encoding))
+            if following[0] == 0:
+                yield parts
+                parts = []
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        if group and size + len(text) > GROUP_CHARS:
+            yield group
+            group, size = [], 0
+        group.append(text)
+        size += len(text)
+    if group:
+        yield group
+
+
+def _cut(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of the pieces: one, except in a text over PIECE_CHARS, which is cut before the last
+    white space of each piece's last 1,024 characters."""
+    start = 0
+    while len(text) - start > PIECE_CHARS:
+        end = start + PIECE_CHARS
+        blanks = [match.start() for match in _SPACE.finditer(text, end - 1024, end)]
+        end = blanks[-1] if blanks else end
+        yield start, end
+        start = end
+    yield start, len(text)
+
+
+def _end(text: str, pieces: list[tuple[int, Encoding]], index: int) -> int:
+    """Where in the text the token ends, in characters."""
+    for start, encoding in pieces:
+        if index < len(encoding):
+            span = encoding.token_to_chars(index)
+            return start + (span[1] if span else 0)
+        index -= len(encoding)
+    return len(text)
+
+
+def _first_ids(pieces: list[tuple[int, Encoding]], limit: int) -> np.ndarray:
+    ids: list[np.ndarray] = []
+    for _, encoding in pieces:
+        if limit > 0:
+            ids.append(np.array(encoding.ids[:limit], np.int32))
+            limit -= len(ids[-1])
+    return np.concatenate(ids) if ids else np.zeros(0, np.int32)

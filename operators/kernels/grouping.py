@@ -1,0 +1,75 @@
+"""Group columns as small integers, with names that mean the same in every batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MAX_GROUPS = 4096
+MAX_NAME_BYTES = 256
+
+Names = npt.NDArray[np.bytes_]
+Codes = npt.NDArray[np.int64]
+
+
+def group_name(value: str | int | None) -> bytes:
+    """What stands for a group in artifacts: its bytes and a full stop (numpy strips trailing zero
+    bytes), nothing at all for the null group."""
+    return b"" if value is None else str(value).encode() + b"."
+
+
+def show_name(name: bytes) -> str:
+    """A group's name for people."""
+    return repr(name[:-1].decode("utf-8", "replace")) if name else "null"
+
+
+def group_codes(column: pa.Array | None, rows: int) -> tuple[Names, Codes]:
+    """The names (G,) in ascending order and each row's place in them (rows,).
+
+    Without a column all rows are one group; no rows have no group; nulls are a group of their own.
+    ValueError when the column is neither strings nor integers, has more than 4,096 different values,
+    or one longer than 256 bytes.
+    """
+    if rows == 0:
+        return np.array([], "S1"), np.zeros(0, np.int64)
+    if column is None:
+        return np.array([b"."]), np.zeros(rows, np.int64)
+    encoded = _as_binary(column).dictionary_encode(null_encoding="encode")
+    check_groups(len(encoded.dictionary))
+    found = [b"" if name is None else name + b"." for name in encoded.dictionary.to_pylist()]
+    longest = max(found, key=len)
+    if len(longest) > MAX_NAME_BYTES:
+        raise ValueError(
+            f"the group {show_name(longest[:60])}... is {len(longest) - 1} bytes long, at most "
+            f"{MAX_NAME_BYTES - 1} are possible; group by a shorter column"
+        )
+    names, places = np.unique(np.array(found), return_inverse=True)
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    return names, places.reshape(-1)[codes].astype(np.int64)
+
+
+def check_groups(number: int) -> None:
+    """ValueError where there are more groups than a bounded summary holds."""
+    if number > MAX_GROUPS:
+        raise ValueError(
+            f"more than {MAX_GROUPS:,} groups ({number:,} in one batch or summary); group by a coarser "
+            f"column, such as a hash of this one into {MAX_GROUPS:,} buckets or a list of frequent values"
+        )
+
+
+def places_of(names: Names, known: Names) -> Codes:
+    """Where each name stands in the ascending `known`, which has them all."""
+    return np.searchsorted(known, names).astype(np.int64)
+
+
+def _as_binary(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.string())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise ValueError(f"a group column holds strings or integers, this one {kind}; cast it first")
+    return column.cast(pa.large_binary())

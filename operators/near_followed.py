@@ -1,0 +1,47 @@
+"""Documents that are an earlier candidate of another one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from operators.contract import Adds, Columns, Emission, Reads, ReduceOp, Uses
+from operators.kernels.lists import flat
+
+
+class NearFollowed(ReduceOp):
+    """Tells a document that a later one names it as a candidate, so that it can answer.
+
+    A part of `minhash_dedup`: reads its part `near`, adds `followed`.
+    """
+
+    @property
+    def reads(self) -> Reads:
+        return {"uid": pa.int64(), "/near.near": pa.list_(pa.int64()), "/near.bucketed": pa.bool_()}
+
+    @property
+    def adds(self) -> Adds:
+        return {"followed": pa.bool_()}
+
+    @property
+    def emits(self) -> Adds:
+        return {"followed": pa.uint8()}
+
+    def emit(self, batch: pa.RecordBatch, uses: Uses) -> Emission:
+        lengths, near = flat(batch.column("/near.near"))
+        own = np.flatnonzero(batch.column("/near.bucketed").to_numpy(zero_copy_only=False))
+        row = np.concatenate([own, np.repeat(np.arange(batch.num_rows), lengths)])
+        key = np.concatenate([np.asarray(batch.column("uid"))[own], near]).astype(np.uint64)
+        flag = (np.arange(len(row)) >= len(own)).astype(np.uint8)
+        order = np.argsort(row, kind="stable")  # a row's own message comes first
+        return Emission(row[order], key[order], {"followed": pa.array(flag[order])})
+
+    def combine(self, messages: pa.RecordBatch, starts: np.ndarray) -> Columns:
+        return {"followed": pa.array(np.maximum.reduceat(np.asarray(messages.column("followed")), starts))}
+
+    def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:
+        row, flag = np.asarray(replies.column("row")), np.asarray(replies.column("followed"))
+        own = np.flatnonzero(np.diff(row, prepend=-1))
+        followed = np.zeros(batch.num_rows, bool)
+        followed[row[own]] = flag[own] > 0
+        return {"followed": pa.array(followed)}

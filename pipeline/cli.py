@@ -1,0 +1,232 @@
+"""The command line: parses arguments, sends errors to exit codes, and says what to do next."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
+from pipeline.errors import TamisError
+
+DONE, BUG, BAD_CONFIG, BAD_DATA, RESUMABLE = 0, 1, 2, 3, 4
+RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+EXIT_CODES = (
+    """exit codes: 0 done, 1 a bug, 2 bad config, 3 bad data, 4 interrupted or resource trouble (resumable)"""
+)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; choose auto, cpu, cuda or cuda:1")
+    return text
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option of `tamis`."""
+    top = _Parser(
+        prog="tamis",
+        description="Sieve a raw text corpus down to the smallest, best-ordered training set, and prove it.",
+        epilog="examples:\n"
+        "  tamis plan quickstart.yaml                              what would run, nothing does\n"
+        "  tamis run quickstart.yaml --set nodes.fuzzy.threshold=0.7\n"
+        "  tamis why last doc-17                                   why this document went, or stayed\n"
+        f"  tamis ops minhash_dedup                                 an operator's fields\n\n{EXIT_CODES}",
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _run_like(commands, "run", "run a config: filter, order, export, train, report", "run the nodes")
+    _run_like(commands, "plan", "show what a run would do, and check the config", "show the plan")
+    _why(commands)
+    _report(commands)
+    _ops(commands)
+    _plain(
+        commands, "schema", "print the JSON schema of configs", "tamis schema > tamis.schema.json",
+        "Begin a config with `# yaml-language-server: $schema=tamis.schema.json` and editors complete it.",
+    )  # fmt: skip
+    _doctor(commands)
+    _plain(commands, "version", "print the version", "tamis version", "")
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Help texts keep their lines, options are written in full."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+
+def _plain(commands: Any, name: str, text: str, example: str, more: str) -> argparse.ArgumentParser:
+    description = f"{text[0].upper()}{text[1:]}.\n{more}".strip()
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=description, epilog=f"examples:\n  {example}"
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
+    example = (
+        f"tamis {name} quickstart.yaml\n"
+        f"  tamis {name} web.yaml --set nodes.fuzzy.threshold=0.7 --set seed=3\n"
+        f"  tamis {name} web.yaml --engine ray --address auto --store s3://bucket/tamis"
+    )
+    made = _plain(commands, name, text, example, EXIT_CODES)
+    made.add_argument("config", metavar="CONFIG", help="a YAML config")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="sets",
+        help="change the config, as in nodes.fuzzy.threshold=0.7; may be given again",
+    )  # fmt: skip
+    made.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help=f"what to {verb} with (default: local)"
+    )
+    made.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time (default: all cores)")
+    made.add_argument("--store", metavar="URL", help="folder or URL of computed columns (default: .tamis)")
+    made.add_argument("--address", metavar="A", help="the Ray cluster, such as auto or ray://host:10001")
+    made.add_argument("--batch-rows", type=_positive, metavar="N", help="rows that an operator gets at once")
+    made.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="D",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
+    )
+    made.add_argument(
+        "--accept-source", action="store_true", help="go on although source files changed or went"
+    )
+    made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+
+
+def _why(commands: Any) -> None:
+    example = "tamis why last doc-17\n  tamis why --config web.yaml 20250101-120000-ab12 uid:4711"
+    made = _plain(commands, "why", "say which node dropped a document, and on which evidence", example, "")
+    _where(made)
+    made.add_argument("run", metavar="RUN", help="a run's name, the start of one, or last")
+    made.add_argument("document", metavar="DOC_ID", help="the document's id, or its uid")
+
+
+def _report(commands: Any) -> None:
+    made = _plain(commands, "report", "write report.html again and print its path", "tamis report last", "")
+    _where(made)
+    made.add_argument("run", metavar="RUN", nargs="?", default="last", help="a run's name (default: last)")
+
+
+def _where(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--config", metavar="CONFIG", help="the run's config (default: the only one in this folder)"
+    )
+    made.add_argument("--store", metavar="URL", help="the run's store, where it was given to run as well")
+
+
+def _ops(commands: Any) -> None:
+    example = "tamis ops\n  tamis ops minhash_dedup\n  tamis ops --check ./my_op.py --engines local,ray"
+    made = _plain(commands, "ops", "list operators, describe one, or check your own", example, "")
+    made.add_argument(
+        "name", metavar="NAME", nargs="?", help="an operator's name, or a file such as ./my_op.py"
+    )
+    made.add_argument("--check", metavar="FILE", help="try the laws on the operator in this file")
+    made.add_argument("--engines", default="local", metavar="E,E", help="with --check: local, ray or both")
+
+
+def _doctor(commands: Any) -> None:
+    made = _plain(
+        commands, "doctor", "check this machine: packages, devices, disk, store", "tamis doctor", ""
+    )
+    made.add_argument("config", metavar="CONFIG", nargs="?", help="also look at this config's store")
+    made.add_argument("--store", metavar="URL", help="also look at this store")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parser().parse_args(given)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else BAD_CONFIG
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    return _guarded(arguments, given)
+
+
+def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
+    """The command with every exception turned into a message, an exit code and a next step."""
+    try:
+        from pipeline import commands, numba_cache
+
+        numba_cache.prepare()
+        return commands.COMMANDS[arguments.command](arguments)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what remains cannot be written either
+        return DONE
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _next(arguments, given, RESUMABLE)
+    except Exception as error:
+        code = _code(error)
+        if arguments.debug:
+            import traceback
+
+            traceback.print_exc()
+        _say(_message(error, code))
+        if code in (BUG, BAD_DATA) and not arguments.debug:
+            kept = "; error.log in the run's folder has it" if arguments.command == "run" else ""
+            _say(f"--debug shows the traceback{kept}")
+        return _next(arguments, given, code)
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, TamisError):
+        return error.exit_code
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in RESOURCES):
+        return RESUMABLE
+    return BUG
+
+
+def _message(error: Exception, code: int) -> str:
+    text = str(error)
+    if not isinstance(error, TamisError):
+        return f"error: {type(error).__name__}: {text}" if text else f"error: {type(error).__name__}"
+    lines = text.splitlines() or [type(error).__name__]
+    if code == BAD_CONFIG and len(lines) > 1:
+        return "\n".join([f"error: {len(lines)} problems", *(f"  {line}" for line in lines)])
+    return f"error: {text}"
+
+
+def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
+    """Prints the last line: what to do now."""
+    again = shlex.join(["tamis", *given])
+    running = arguments.command == "run"
+    if code == RESUMABLE:
+        _say(f"resume with: {again}" if running else f"try again: {again}")
+    elif code == BAD_CONFIG and arguments.command in ("run", "plan"):
+        _say(f"next: fix this, then: {shlex.join(['tamis', 'plan', *given[1:]])}")
+    elif code == BAD_CONFIG:
+        _say(f"next: tamis {arguments.command} --help")
+    elif code == BAD_DATA and running:
+        _say(f"next: fix the data, or set on_error: quarantine; work that is done is kept by: {again}")
+    elif code == BUG:
+        _say(f"next: this should not happen; report it with what this prints: {again} --debug")
+    else:
+        _say(f"next: {again}")
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

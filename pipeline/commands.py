@@ -1,0 +1,194 @@
+"""What each command does. Heavy packages are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.prepare import RunOptions
+
+
+def tamis_version() -> str:
+    """The installed version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tamis")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the config, then prints the funnel and where the report is."""
+    from pipeline.progress import Progress
+
+    with Progress(plain=arguments.plain) as progress:
+        progress.note(f"tamis {tamis_version()}: reading {arguments.config}")
+        config = _config(arguments)
+        from pipeline.run import run as run_config
+
+        data = run_config(config, _options(arguments), progress)
+    from pipeline.summary import print_summary
+
+    print_summary(data, sys.stdout, data.get("report"))
+    return 0
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Prints the plan; nothing runs."""
+    config = _config(arguments)
+    from pipeline.plan import make_plan
+
+    print(make_plan(config, _options(arguments)).text())
+    return 0
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Prints what happened to one document."""
+    config = _found_config(arguments)
+    from pipeline.prepare import RunOptions
+    from pipeline.why import why as why_document
+
+    run_id = None if arguments.run == "last" else arguments.run
+    try:
+        print(why_document(config, RunOptions(store=arguments.store), run_id, arguments.document))
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Renders the report again, into the run's folder, and prints its path."""
+    config = _found_config(arguments)
+    from pipeline.ledger import load_run
+    from pipeline.prepare import RunOptions, open_store
+    from pipeline.report import render
+
+    store = open_store(config, RunOptions(store=arguments.store))
+    try:
+        data = load_run(store, arguments.run)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    name = f"runs/{data['run']}/report.html"
+    store.write(name, render(data).encode())
+    print(store.path(name))
+    return 0
+
+
+def ops(arguments: argparse.Namespace) -> int:
+    """Lists operators, describes one, or checks the laws on a user's file."""
+    if arguments.check:
+        return _check(arguments)
+    from pipeline.describe import describe, overview
+
+    if arguments.name:
+        print(describe(arguments.name, Path.cwd()))
+    else:
+        print(overview())
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pipeline.engine import ENGINES
+    from pipeline.laws import check_file
+    from pipeline.suggest import did_you_mean
+
+    engines = [name.strip() for name in arguments.engines.split(",")]
+    for name in engines:
+        if name not in ENGINES:
+            raise ConfigError(
+                f"--engines {arguments.engines}: no engine {name!r}{did_you_mean(name, ENGINES)}"
+            )
+    results = list(check_file(arguments.check, engines))
+    for law, holds, text in results:
+        print(
+            f"{'ok  ' if holds else 'FAIL'}  {law}: {text}"
+            if text
+            else f"{'ok  ' if holds else 'FAIL'}  {law}"
+        )
+    broken = [law for law, holds, _ in results if not holds]
+    if broken:
+        raise ConfigError(
+            f"{arguments.check} breaks {len(broken)} of {len(results)} laws: {', '.join(broken)}"
+        )
+    return 0
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """Prints the JSON schema of the whole config."""
+    from pipeline.schema import config_schema
+
+    print(json.dumps(config_schema(), indent=2))
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Prints what of this machine is fit for a run, and what to do about the rest."""
+    from pipeline.doctor import examine
+
+    store = arguments.store
+    if arguments.config:
+        from pipeline.config import load_config
+        from pipeline.prepare import RunOptions, open_store
+
+        store = open_store(load_config(arguments.config), RunOptions(store=store)).url
+    return examine(store, sys.stdout)
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """Prints the version."""
+    print(f"tamis {tamis_version()}")
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    from pipeline.config import load_config
+
+    return load_config(arguments.config, arguments.sets)
+
+
+def _options(arguments: argparse.Namespace) -> RunOptions:
+    from pipeline.prepare import RunOptions
+
+    return RunOptions(
+        engine=arguments.engine,
+        workers=arguments.workers,
+        store=arguments.store,
+        address=arguments.address,
+        batch_rows=arguments.batch_rows,
+        device=arguments.device,
+        accept_source=arguments.accept_source,
+    )
+
+
+def _found_config(arguments: argparse.Namespace) -> Config:
+    """The config that was named, else the only one in the working folder."""
+    from pipeline.config import load_config
+
+    if arguments.config:
+        return load_config(arguments.config)
+    found = sorted(path for path in Path().glob("*.y*ml") if "nodes:" in path.read_text("utf-8", "replace"))
+    if len(found) != 1:
+        there = f"; there are: {', '.join(map(str, found))}" if found else ""
+        raise ConfigError(f"{len(found)} configs in this folder{there}; say which with --config")
+    return load_config(found[0])
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "plan": plan,
+    "why": why,
+    "report": report,
+    "ops": ops,
+    "schema": schema,
+    "doctor": doctor,
+    "version": version,
+}

@@ -1,0 +1,105 @@
+"""Running an operator over a batch: its promise checked, its failure located, its output committed."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from operators.contract import DROP, Adds, Columns
+from pipeline.errors import DataError, ResourceError, TamisError
+from pipeline.graph import Node
+from pipeline.view import Rows, ShardView
+
+QUARANTINE = "quarantine"
+
+
+def checked(columns: Columns, promised: Adds, rows: int, what: str) -> dict[str, pa.Array]:
+    """The columns, if they are exactly the promised ones; ValueError says what differs."""
+    if set(columns) != set(promised):
+        raise ValueError(f"{what} gave the columns {sorted(columns)}, but promised {sorted(promised)}")
+    for name, dtype in promised.items():
+        array = columns[name]
+        if not isinstance(array, pa.Array) or array.type != dtype or len(array) != rows:
+            given = f"{array.type} x {len(array)}" if isinstance(array, pa.Array) else type(array).__name__
+            raise ValueError(f"{what} gave {name} as {given}, but promised {dtype} x {rows}")
+    return {name: columns[name] for name in promised}
+
+
+@contextlib.contextmanager
+def located(what: str, view: ShardView | None = None, rows: Rows | None = None) -> Iterator[None]:
+    """Failures of an operator say which node failed and on which rows."""
+    try:
+        yield
+    except TamisError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(f"{what} ran out of memory; give it a smaller batch (resources: batch)") from error
+    except Exception as error:
+        place = ""
+        if view is not None and rows is not None and len(rows):
+            last = f" to {view.place(int(rows[-1]))}" if len(rows) > 1 else ""
+            place = f" on {view.place(int(rows[0]))}{last}"
+        raise DataError(f"{what} failed{place}: {type(error).__name__}: {error}") from error
+
+
+def run_columns(
+    view: ShardView, node: Node, call: Callable[[pa.RecordBatch], Columns], rows: Rows, batch: pa.RecordBatch
+) -> list[pa.RecordBatch]:
+    """The node's columns for a batch. When the operator fails, the batch is halved down to the rows
+    at fault: they are named, or set aside where the node says so."""
+    try:
+        columns = checked(call(batch), node.adds, len(rows), "columns")
+    except TamisError:
+        raise
+    except Exception as error:
+        if len(rows) > 1:
+            half = len(rows) // 2
+            first = run_columns(view, node, call, rows[:half], batch.slice(0, half))
+            return first + run_columns(view, node, call, rows[half:], batch.slice(half))
+        if not node.quarantine:
+            with located(f"{node.name} ({node.op})", view, rows):
+                raise
+        return [_set_aside(node, rows, error)]
+    if node.quarantine:
+        columns.setdefault("drop", pa.nulls(len(rows), DROP))
+        columns[QUARANTINE] = pa.nulls(len(rows), pa.large_string())
+    return [pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})]
+
+
+def _set_aside(node: Node, rows: Rows, error: Exception) -> pa.RecordBatch:
+    columns = {name: pa.nulls(1, dtype) for name, dtype in node.adds.items()}
+    columns["drop"] = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([QUARANTINE], pa.string()))
+    text = "".join(traceback.format_exception(error))
+    columns[QUARANTINE] = pa.array([text], pa.large_string())
+    return pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})
+
+
+def commit(view: ShardView, node: Node, rows: Rows, parts: Sequence[pa.RecordBatch]) -> int:
+    """Commit a fragment, named by its first row; another attempt's stays if it was first. Bytes written."""
+    folder = view.folder(node.key, node.positional)
+    table = pa.Table.from_batches(parts) if parts else _nothing(node)
+    table = table.unify_dictionaries().combine_chunks()
+    record = view.store.put_batches(folder, table.schema, iter(table.to_batches()))
+    first = int(rows[0]) if len(rows) else 0
+    record["first"], record["dropped"] = first, _reasons(table)
+    view.store.commit_record(f"{folder}/{first:010d}.json", record)
+    view.forget(node.key, node.positional)
+    return int(record["bytes"])
+
+
+def _nothing(node: Node) -> pa.Table:
+    types: Mapping[str, pa.DataType] = {"row": pa.uint32(), **node.adds}
+    return pa.table({name: pa.array([], dtype) for name, dtype in types.items()})
+
+
+def _reasons(table: pa.Table) -> dict[str, int]:
+    if "drop" not in table.column_names or not table.num_rows:
+        return {}
+    drop = table["drop"].combine_chunks()
+    codes = np.asarray(drop.indices.drop_null().to_numpy(zero_copy_only=False), dtype=np.int64)
+    counts = np.bincount(codes, minlength=len(drop.dictionary))
+    return {name: int(n) for name, n in zip(drop.dictionary.to_pylist(), counts, strict=True) if n}

@@ -1,0 +1,248 @@
+"""How each shape of operator runs: the phases that the driver sends to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from operators.contract import LoopOp
+from pipeline import shuffle, tasks
+from pipeline.engine import Engine
+from pipeline.errors import DataError
+from pipeline.graph import Graph, Node, Scope, Wish
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+from pipeline.tasks import Done
+from pipeline.view import ShardView
+
+MERGE_FAN_IN = 16
+MAX_ROUNDS = 10_000
+
+
+@dataclass(frozen=True)
+class ScanPhase:
+    """One node's wish for a pass over the shards; nodes that wish for one together get one."""
+
+    node: Node
+    role: str
+
+
+@dataclass(frozen=True)
+class TaskPhase:
+    """Tasks of one node."""
+
+    node: Node
+    fn: Callable[..., Done]
+    context: Any
+    tasks: Sequence[Any]
+    model: bool = False
+
+
+Phase = ScanPhase | TaskPhase
+Phases = Generator[Phase, None, None]
+
+
+class Driver:
+    """Turns nodes into phases; knows the store and the sources, not the engine's kind."""
+
+    def __init__(self, graph: Graph, store: Store, engine: Engine, device: str, batch_rows: int) -> None:
+        self.graph, self.store, self.engine = graph, store, engine
+        self.device, self.batch_rows = device, batch_rows
+        self.rounds: dict[str, int] = {}
+
+    def manifest(self, node: Node) -> Manifest:
+        return self.graph.manifests[node.data]
+
+    def rows_at_once(self, node: Node) -> int:
+        return node.resources.batch or self.batch_rows
+
+    def phases(self, node: Node) -> Phases:
+        """What has to run for a node, in turn; nothing where the store has it all."""
+        match node.shape:
+            case "MapOp":
+                yield ScanPhase(node, "columns")
+            case "ScoreOp":
+                yield from self._score(node)
+            case "FoldOp":
+                yield from self._fold(node)
+            case "FitOp":
+                yield from self._fit(node)
+            case "ShuffleOp" | "ReduceOp":
+                yield from self._shuffle(node)
+            case "LoopOp":
+                yield from self._loop(node)
+            case shape:
+                raise AssertionError(f"no way to run a {shape}")
+
+    def _score(self, node: Node) -> Phases:
+        context = self._scoring(node)
+        found: list[tuple[int, int]] = []
+        for index in range(len(context.manifest.shards)):
+            found += [(index, block) for block in tasks.blocks(context, index)]
+        yield TaskPhase(node, tasks.score, context, found, model=True)
+
+    def _scoring(self, node: Node) -> tasks.Scoring:
+        device = node.resources.device or self.device
+        rows = node.resources.batch or tasks.SCORE_ROWS
+        return tasks.Scoring(self.store, self.manifest(node), node, device, rows)
+
+    def _fold(self, node: Node) -> Phases:
+        if not self.store.exists(tasks.artifact_name(node.key)):
+            yield ScanPhase(node, "fold")
+            context = tasks.Merge(self.store, node)
+            names = [tasks.partial_name(node, "fold", i) for i in range(len(self.manifest(node).shards))]
+            level = 0
+            while len(names) > 1:
+                groups = [tuple(names[i : i + MERGE_FAN_IN]) for i in range(0, len(names), MERGE_FAN_IN)]
+                merges = [(f"nodes/{node.key}/fold/{level}-{i}.json", g) for i, g in enumerate(groups)]
+                yield TaskPhase(node, tasks.merge_states, context, merges)
+                names, level = [name for name, _ in merges], level + 1
+            yield TaskPhase(node, tasks.finish_fold, context, names or [self._neutral(node)])
+            self.store.delete(f"nodes/{node.key}/fold")
+        if node.adds:
+            yield ScanPhase(node, "columns")
+
+    def _neutral(self, node: Node) -> str:
+        """The summary of no rows at all, for a source without shards."""
+        name = f"nodes/{node.key}/fold/none.json"
+        columns = {c: pa.array([], column.dtype) for c, column in node.reads.items()}
+        batch = pa.RecordBatch.from_pydict(columns or {"uid": pa.array([], pa.int64())})
+        operator: Any = node.build()
+        self.store.put_artifact(name, operator.fold(batch, tasks.load_uses(self.store, node)))
+        return name
+
+    def _fit(self, node: Node) -> Phases:
+        if not self.store.exists(tasks.artifact_name(node.key)):
+            yield TaskPhase(node, tasks.fit, self._scoring(node), [0])
+        if node.adds:
+            yield ScanPhase(node, "columns")
+
+    def _shuffle(self, node: Node) -> Phases:
+        manifest = self.manifest(node)
+        shards = range(len(manifest.shards))
+        homes = [i for i in shards if not self._has_columns(node, i)]
+        if not homes:
+            return
+        yield ScanPhase(node, "emit")
+        records = [self.store.record(tasks.partial_name(node, "emit", i)) for i in shards]
+        emitted = [r for r in records if r is not None]
+        assert len(emitted) == len(shards), f"{node.name}: a shard's messages are missing"
+        size = sum(int(r["payload_bytes"]) for r in emitted)
+        messages = sum(int(r["rows"]) for r in emitted)
+        context = shuffle.Shuffle(
+            self.store,
+            manifest,
+            node,
+            tuple(f"nodes/{node.key}/emit/{r['messages']}" for r in emitted),
+            shuffle.bounds_for(size),
+            size // max(1, messages),
+        )
+        yield TaskPhase(node, shuffle.reduce, context, range(len(context.bounds) - 1))
+        yield TaskPhase(node, shuffle.home, context, homes)
+        self.store.delete(f"nodes/{node.key}/emit")
+        self.store.delete(context.folder)
+
+    def _has_columns(self, node: Node, index: int) -> bool:
+        shard = self.manifest(node).shards[index]
+        place = f"{shard.id}@{shard.base}" if node.positional else shard.id
+        return any(name.endswith(".json") for name in self.store.list(f"nodes/{node.key}/{place}"))
+
+    def _loop(self, node: Node) -> Phases:
+        """Round after round until the operator says that it is done; then the loop's own columns."""
+        if self._complete(node):
+            return
+        operator = node.build()
+        assert isinstance(operator, LoopOp)
+        wish = Wish(node.name, node.op, quarantine=False, resources=node.resources)
+        scope = Scope(node.inputs, node.recipe, where=node.name)
+        last: dict[str, str] = {}
+        for number in range(MAX_ROUNDS):
+            body = self.graph.round(wish, scope, operator.step(number), number, last)
+            for part in body:
+                yield from self.phases(part)
+            last = {part.name.rpartition("/")[2]: part.name for part in body}
+            artifact = tasks.artifact_name(body[-1].key)
+            self.rounds[node.name] = number + 1
+            if operator.done(self.store.get_artifact(artifact), number):
+                yield ScanPhase(self._closing(node, operator, last, body[-1]), "columns")
+                return
+        raise DataError(f"{node.name} ({node.op}) is not done after {MAX_ROUNDS} rounds")
+
+    def _closing(self, node: Node, operator: LoopOp, last: dict[str, str], tally: Node) -> Node:
+        """The loop with what its last round gave bound to it."""
+        reads = dict(node.reads)
+        for name in operator.reads:
+            if name.startswith("last."):
+                part, _, column = name.removeprefix("last.").rpartition(".")
+                reads[name] = self.graph.column_of(last[part], column)
+        positional = node.positional or any(c.positional for c in reads.values())
+        assert positional == node.positional, f"{node.name}: a loop must know its position beforehand"
+        return replace(node, reads=reads, artifacts={**node.artifacts, "last": tally.key})
+
+    def _complete(self, node: Node) -> bool:
+        """Whether the store has every alive row's columns of a node."""
+        manifest = self.manifest(node)
+        for index in range(len(manifest.shards)):
+            view = ShardView(self.store, manifest, index)
+            if tasks.unscored(view, node).any():
+                return False
+        return True
+
+
+def run_phases(driver: Driver, nodes: Sequence[Node], done: Callable[[Node, Done], None]) -> None:
+    """Run nodes in dependency order; scans that are ready together share one pass over the shards."""
+    waiting = {node.name: node for node in nodes}
+    running: dict[str, tuple[Phases, Phase]] = {}
+    while waiting or running:
+        for name in [n for n, node in waiting.items() if not (node.needs & (waiting.keys() | running.keys()))]:
+            node = waiting.pop(name)
+            _advance(running, name, driver.phases(node))
+        if not running:
+            continue
+        scans = {n: phase for n, (_, phase) in running.items() if isinstance(phase, ScanPhase)}
+        turn = scans if scans else dict([next((n, phase) for n, (_, phase) in running.items())])
+        for node, result in _results(driver, list(turn.values())):
+            done(node, result)
+        for name in turn:
+            _advance(running, name, running.pop(name)[0])
+
+
+def _advance(running: dict[str, tuple[Phases, Phase]], name: str, phases: Phases) -> None:
+    phase = next(phases, None)
+    if phase is not None:
+        running[name] = (phases, phase)
+
+
+def _results(driver: Driver, turn: Sequence[Phase]) -> Iterator[tuple[Node, Done]]:
+    first = turn[0]
+    if isinstance(first, TaskPhase):
+        yield from _run_tasks(driver, first)
+        return
+    by_data: dict[str, list[ScanPhase]] = {}
+    for phase in turn:
+        assert isinstance(phase, ScanPhase)
+        by_data.setdefault(phase.node.data, []).append(phase)
+    for data, phases in by_data.items():
+        jobs = tuple(tasks.Job(p.node, p.role, driver.rows_at_once(p.node)) for p in phases)
+        nodes = {p.node.name: p.node for p in phases}
+        manifest = driver.graph.manifests[data]
+        context = tasks.Scan(driver.store, manifest, jobs)
+        for _, results in driver.engine.run(tasks.scan, context, range(len(manifest.shards))):
+            for name, result in results.items():
+                yield nodes[name], result
+
+
+def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done]]:
+    if phase.model:
+        if not phase.tasks:
+            return
+        results = driver.engine.score(
+            tasks.load_model, phase.fn, phase.context, phase.tasks, phase.node.resources
+        )
+    else:
+        results = driver.engine.run(phase.fn, phase.context, phase.tasks)
+    for _, result in results:
+        yield phase.node, result

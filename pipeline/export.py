@@ -1,0 +1,257 @@
+"""Writing whole documents out: the kept rows in their order, and on request the dropped ones with their reason."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import ConfigError
+from pipeline.graph import common_schema
+from pipeline.manifest import Manifest
+from pipeline.store import Store, key_of
+from pipeline.view import Alive, Column, ShardView
+from pipeline.writers import SUFFIXES, open_writer
+
+MARK = "_tamis.json"
+INDEX = "index"
+
+
+@dataclass(frozen=True)
+class Export:
+    """The context of export tasks. bounds: file f holds the orders [bounds[f], bounds[f + 1]);
+    empty when the rows stay in the source's order, a file a shard."""
+
+    store: Store
+    manifest: Manifest
+    alive: Alive
+    path: str
+    format: str
+    order: Column | None
+    columns: Mapping[str, Column]
+    bounds: tuple[int, ...] = ()
+    size: int = 0
+    key: str = field(default="")
+
+    @property
+    def scratch(self) -> str:
+        return f"exports/{self.key}"
+
+    def file(self, number: int) -> str:
+        suffix = "parquet" if self.format == INDEX else SUFFIXES[self.format]
+        return f"part-{number:05d}.{suffix}"
+
+    def schema(self) -> pa.Schema:
+        """What a written row has."""
+        fields = [] if self.format == INDEX else list(common_schema(self.manifest))
+        if self.format == INDEX:
+            fields = [pa.field("uid", pa.int64()), pa.field("file", pa.string()), pa.field("row", pa.int64())]
+            if "id" in common_schema(self.manifest).names:
+                fields.append(common_schema(self.manifest).field("id"))
+        return pa.schema([*fields, *(pa.field(n, c.dtype) for n, c in self.columns.items())])
+
+
+def identity(export: Export) -> str:
+    """What the written bytes depend on."""
+    order = export.order.identity() if export.order else ""
+    columns = {name: column.identity() for name, column in export.columns.items()}
+    return key_of(
+        "export", export.alive.identity(), export.manifest.identity(), order, columns, export.format, export.size
+    )
+
+
+def cut_files(sizes: np.ndarray, file_bytes: int) -> tuple[int, ...]:
+    """Where files begin, in bins of the order, so that each holds about file_bytes: (files + 1,)."""
+    ends = np.cumsum(sizes)
+    total = int(ends[-1])
+    files = max(1, -(-total // file_bytes))
+    inner = {int(np.searchsorted(ends, total * f // files)) + 1 for f in range(1, files)}
+    return (0, *sorted(b for b in inner if b < len(sizes)), len(sizes))
+
+
+def rows_of(export: Export, index: int) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """(uids, rows as they are written) of one shard's alive rows, in the source's order."""
+    view = ShardView(export.store, export.manifest, index)
+    rows = np.flatnonzero(view.alive(export.alive)).astype(np.uint32)
+    schema = export.schema()
+    names = {n for n in schema.names if n not in export.columns and n not in ("uid", "file", "row")}
+    for some, read in view.read(names, rows, 4096):
+        columns: dict[str, Any] = {} if read is None else {n: read.column(n) for n in names}
+        columns |= {name: view.values(column, some) for name, column in export.columns.items()}
+        uid = some.astype(np.int64) + view.shard.base
+        if export.format == INDEX:
+            columns |= {"uid": pa.array(uid), **_places(view, some)}
+        yield uid, pa.RecordBatch.from_arrays([columns[n] for n in schema.names], schema=schema)
+
+
+def _places(view: ShardView, rows: np.ndarray) -> dict[str, pa.Array]:
+    """The file and the row in it of a shard's rows."""
+    pieces = view.shard.pieces
+    starts = np.cumsum([0] + [p.rows for p in pieces])
+    piece = np.searchsorted(starts, rows, side="right") - 1
+    first = np.array([p.first_row for p in pieces], np.int64)
+    names = pa.array([view.manifest.files[p.file].path for p in pieces], pa.string())
+    row = first[piece] + rows.astype(np.int64) - starts[piece]
+    return {"file": names.take(pa.array(piece)), "row": pa.array(row)}
+
+
+def write_shard(export: Export, index: int) -> dict[str, int]:
+    """One shard's rows as one file, in the source's order; no file when nothing is kept."""
+    return _write(export, index, (batch for _, batch in rows_of(export, index)))
+
+
+def partition(export: Export, index: int) -> int:
+    """One shard's rows sorted into the export's files, committed as scratch; rows."""
+    name = f"{export.scratch}/part-{index}.json"
+    record = export.store.record(name)
+    if record is not None:
+        return int(record["rows"])
+    view = ShardView(export.store, export.manifest, index)
+    parts, uids = [], []
+    for uid, batch in rows_of(export, index):
+        parts.append(batch)
+        uids.append(uid)
+    if not parts:
+        export.store.commit_record(name, {"rows": 0, "offsets": [0] * len(export.bounds)})
+        return 0
+    uid = np.concatenate(uids)
+    assert export.order is not None
+    order = view.values(export.order, (uid - view.shard.base).astype(np.uint32)).to_numpy(zero_copy_only=False)
+    ranked = np.lexsort([uid, order])
+    whole = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+    whole = whole.append_column("_order", pa.array(order)).append_column("_uid", pa.array(uid))
+    bins = (order[ranked] >> np.uint64(48)).astype(np.int64)
+    offsets = np.searchsorted(bins, export.bounds).tolist()
+    ranges = zip(offsets, offsets[1:], strict=False)
+    pieces = (whole.take(pa.array(ranked[low:high])) for low, high in ranges)
+    record = export.store.put_batches(export.scratch, whole.schema, pieces)
+    export.store.commit_record(name, record | {"offsets": offsets})
+    return len(uid)
+
+
+def merge_file(export: Export, number: int) -> dict[str, int]:
+    """One file of an ordered export, from every shard's part of it."""
+    parts = []
+    for index in range(len(export.manifest.shards)):
+        record = export.store.record(f"{export.scratch}/part-{index}.json")
+        assert record is not None, f"shard {index} has not been partitioned"
+        if record["rows"] and record["offsets"][number] < record["offsets"][number + 1]:
+            reader = export.store.open_arrow(f"{export.scratch}/{record['file']}", ranges=True)
+            parts.append(reader.get_batch(number))
+    if not parts:
+        return {"rows": 0, "bytes": 0}
+    table = pa.Table.from_batches(parts).combine_chunks()
+    keys = [table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in ("_uid", "_order")]
+    ranked = pa.array(np.lexsort(keys))
+    table = table.drop_columns(["_order", "_uid"])
+    batches = (
+        table.take(ranked[start : start + 4096]).combine_chunks().to_batches()[0]
+        for start in range(0, len(ranked), 4096)
+    )
+    return _write(export, number, batches)
+
+
+def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> dict[str, int]:
+    """A file of the export, put in its place when it is whole; no file for no rows."""
+    first = next(batches, None)
+    if first is None:
+        return {"rows": 0, "bytes": 0}
+    rows = first.num_rows
+    name = export.file(number)
+    with placed(export.path, name) as temporary:
+        writer = open_writer(temporary, "parquet" if export.format == INDEX else export.format, export.schema())
+        try:
+            writer.write(first)
+            for batch in batches:
+                rows += batch.num_rows
+                writer.write(batch)
+        finally:
+            writer.close()
+        size = os.path.getsize(temporary)
+    return {"rows": rows, "bytes": size}
+
+
+@contextlib.contextmanager
+def placed(folder: str, name: str) -> Iterator[str]:
+    """A temporary local file that takes its place in a folder or bucket in one step."""
+    fs, root = fsspec.core.url_to_fs(folder)
+    local = "://" not in folder
+    where = root if local else _temporary_folder()
+    os.makedirs(where, exist_ok=True)
+    temporary = f"{where}/.{name}.{uuid.uuid4().hex}"
+    try:
+        yield temporary
+        if local:
+            os.replace(temporary, f"{root}/{name}")
+        else:
+            fs.put_file(temporary, f"{root}/{name}")
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _temporary_folder() -> str:
+    import tempfile
+
+    return tempfile.gettempdir()
+
+
+def claim(path: str, key: str) -> dict[str, Any] | None:
+    """Take a folder for an export: its finished mark when it already holds exactly this, else None.
+
+    ConfigError when it holds files that no export of tamis wrote: they are never overwritten."""
+    fs, root = fsspec.core.url_to_fs(path)
+    names = [str(n).rsplit("/", 1)[-1] for n in fs.ls(root, detail=False)] if fs.exists(root) else []
+    old: dict[str, Any] = json.loads(fs.cat_file(f"{root}/{MARK}")) if MARK in names else {}
+    wrote = set(old.get("files", {}))
+    if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
+        return old
+    unfinished = old.get("state") == "writing"
+    foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".") and not unfinished]
+    if foreign:
+        raise ConfigError(f"{path} holds {foreign[0]}, which tamis did not write; empty it or choose another folder")
+    for name in names:
+        if name != MARK and (name in wrote or name.startswith(("part-", ".part-"))):
+            fs.rm_file(f"{root}/{name}")
+    _mark(path, {"key": key, "state": "writing", "files": {}})
+    return None
+
+
+def finish(path: str, key: str, files: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Mark an export as whole."""
+    written = {name: dict(f) for name, f in sorted(files.items()) if f["rows"]}
+    mark = {"key": key, "state": "done", "files": written, "rows": sum(f["rows"] for f in written.values())}
+    _mark(path, mark)
+    return mark
+
+
+def _mark(path: str, mark: Mapping[str, Any]) -> None:
+    with placed(path, MARK) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(mark, file, sort_keys=True, indent=1)
+
+
+Run = Callable[[Callable[[Export, int], Any], Export, range], Iterator[tuple[int, Any]]]
+
+
+def write_export(export: Export, run: Run) -> dict[str, Any]:
+    """The whole export by tasks that `run` runs; nothing when the folder already holds it."""
+    mark = claim(export.path, export.key)
+    if mark is not None:
+        return mark
+    shards = range(len(export.manifest.shards))
+    if export.order is None:
+        files = {export.file(i): f for i, f in run(write_shard, export, shards)}
+    else:
+        for _ in run(partition, export, shards):
+            pass
+        files = {export.file(i): f for i, f in run(merge_file, export, range(len(export.bounds) - 1))}
+        export.store.delete(export.scratch)
+    return finish(export.path, export.key, files)

@@ -1,0 +1,154 @@
+"""What a run shows while it works: a live display on a terminal, plain lines elsewhere, all on stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from pipeline.units import count, percent, seconds
+
+if TYPE_CHECKING:
+    from pipeline.live import LiveView
+
+EVERY_S = 1.0
+
+
+@dataclass
+class NodeProgress:
+    """How far one node is. `kept` stays None for nodes that say nothing of it."""
+
+    name: str
+    total: int | None
+    started: float
+    rows: int = 0
+    kept: int | None = None
+    shown: float = 0.0
+
+    def rate(self, now: float) -> float:
+        """Rows a second since the start; 0 before there is anything to divide by."""
+        return self.rows / (now - self.started) if now > self.started else 0.0
+
+    def text(self, now: float) -> str:
+        """`fuzzy: 12,000 of 85,005 rows (14.1 %), 9,000 rows/s, 61.0 % kept, 8 s left`."""
+        rate = self.rate(now)
+        share = f" of {count(self.total)} rows ({percent(self.rows, self.total)})" if self.total else " rows"
+        parts = [f"{self.name}: {count(self.rows)}{share}"]
+        if rate > 0:
+            parts.append(f"{count(rate)} rows/s")
+        if self.kept is not None and self.rows:
+            parts.append(f"{percent(self.kept, self.rows)} kept")
+        if rate > 0 and self.total and self.rows < self.total:
+            parts.append(f"{seconds((self.total - self.rows) / rate)} left")
+        return ", ".join(parts)
+
+
+class Progress:
+    """Told by many threads at once what the nodes do; shows it without slowing them down.
+
+    plain: lines instead of the live display, also chosen where stderr is no terminal.
+    quiet: nothing at all. stream, clock: for tests.
+    """
+
+    def __init__(
+        self,
+        plain: bool = False,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._plain = plain or not self._stream.isatty()
+        self._quiet = quiet
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._nodes: dict[str, NodeProgress] = {}
+        self._live: LiveView | None = None
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        with self._lock:
+            if self._live is not None:
+                self._live.line(text)
+            else:
+                self._write(text)
+
+    def start(self, node: str, total_rows: int | None = None) -> None:
+        """The node begins; it will see this many rows (None: not known)."""
+        with self._lock:
+            now = self._clock()
+            state = NodeProgress(node, total_rows, now, shown=now)
+            self._nodes[node] = state
+            if self._plain or self._quiet:
+                rows = "" if total_rows is None else f" {count(total_rows)} rows"
+                self._write(f"{node}: starting{rows}")
+                return
+            self._live_view().start(state)
+
+    def advance(self, node: str, rows: int, kept: int | None = None) -> None:
+        """So many more rows are done, and so many of them stay."""
+        with self._lock:
+            state = self._nodes.get(node)
+            if state is None:
+                return
+            state.rows += rows
+            if kept is not None:
+                state.kept = (state.kept or 0) + kept
+            if self._live is not None:
+                self._live.update(state)
+                return
+            now = self._clock()
+            if now - state.shown >= EVERY_S:
+                state.shown = now
+                self._write(state.text(now))
+
+    def finish(self, node: str, text: str = "") -> None:
+        """The node is done; `text` says with what, such as `85,005 → 61,002 rows`."""
+        with self._lock:
+            now = self._clock()
+            state = self._nodes.pop(node, None)
+            took = f" ({seconds(now - state.started)})" if state is not None else ""
+            line = f"{node}: {text or 'done'}{took}"
+            if self._live is None:
+                self._write(line)
+                return
+            self._live.remove(node)
+            self._live.line(line)
+
+    def close(self) -> None:
+        """Ends the live display; lines that come later are plain."""
+        with self._lock:
+            if self._live is not None:
+                self._live.close()
+                self._live = None
+            self._plain = True
+            self._nodes.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _live_view(self) -> LiveView:
+        if self._live is None:
+            from pipeline.live import LiveView
+
+            self._live = LiveView(self._stream, self._clock)
+        return self._live
+
+    def _write(self, text: str) -> None:
+        """One line; a terminal that is gone must not stop the run."""
+        if self._quiet:
+            return
+        try:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._quiet = True

@@ -1,0 +1,157 @@
+"""The way into a Ray cluster: which one, started or joined, and what it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pipeline.engine import usable_cpus
+from pipeline.errors import ConfigError, ResourceError
+
+PACKAGES = ("operators", "gpu_ops", "pipeline", "workflows")
+OBJECT_STORE_BYTES = 256 << 20  # contexts only: data travels through the store
+REACH_S = 5.0
+
+
+def connect(workers: int | None, address: str | None) -> tuple[bool, bool]:
+    """Joins the cluster at `address`, or starts a private one: (whether this call did either, private).
+
+    None means the cluster this process is in, else $RAY_ADDRESS, else one that `ray start` left on this
+    machine, else a private one. Raises ConfigError, ResourceError when there is no way in."""
+    if ray.is_initialized():
+        here = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", here):
+            raise ConfigError(f"this process already is in the Ray cluster {here}, and cannot join {address}")
+        return False, False
+    address = address or os.environ.get("RAY_ADDRESS") or _left_by_ray_start() or "local"
+    if address == "local":
+        _start(workers or usable_cpus())
+    else:
+        _join(address)
+    return True, address == "local"
+
+
+def _start(workers: int) -> None:
+    """A private cluster on this machine, gone with the process."""
+    with _environment(_private_settings()):
+        ray.init(
+            address="local",
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+def _private_settings() -> dict[str, str]:
+    """A secret of its own, as Ray would write one to HOME, which may be read-only; no reports to
+    Ray's makers; and this process's import path, for what it added by hand."""
+    settings = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if not os.environ.get("RAY_AUTH_MODE"):
+        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    installed = (sys.prefix, sys.base_prefix)
+    own = [p for p in sys.path if p and os.path.exists(p) and not p.startswith(installed)]
+    settings["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(own))
+    return settings
+
+
+@contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _join(address: str) -> None:
+    """A cluster that runs already; tamis travels along where its nodes have none."""
+    _reach(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        if not _has_tamis():
+            ray.shutdown()
+            folders = [str(Path(str(find_spec(p).origin)).parent) for p in PACKAGES]  # type: ignore[union-attr]
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": folders},
+            )
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ResourceError(f"cannot join the Ray cluster at {address}: {error}") from error
+
+
+def _reach(address: str) -> None:
+    """Ray itself tries a dead address for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except OSError as error:
+        raise ResourceError(
+            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, unset "
+            "RAY_ADDRESS, or give --address"
+        ) from error
+
+
+def _left_by_ray_start() -> str | None:
+    """The address that `ray start` noted on this machine, if somebody listens there: a note outlives
+    its cluster."""
+    note = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    try:
+        address = note.read_text().strip()
+        _reach(address)
+    except (OSError, ResourceError):
+        return None
+    return address or None
+
+
+def _has_tamis() -> bool:
+    """Whether a worker finds our packages. The probe travels by value, as it could not be imported."""
+
+    def probe(names: tuple[str, ...]) -> bool:
+        from importlib.util import find_spec
+
+        return all(find_spec(name) is not None for name in names)
+
+    return bool(ray.get(ray.remote(probe).options(num_cpus=0).remote(PACKAGES)))
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """The nodes that are up: NodeID, NodeManagerAddress, Resources."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def cpu_nodes() -> list[float]:
+    """The CPUs of each node that has any."""
+    return [float(cpus) for node in alive_nodes() if (cpus := node["Resources"].get("CPU", 0))]
+
+
+def most_cpus() -> float:
+    """The CPUs of the largest node."""
+    return max(cpu_nodes(), default=1.0)
+
+
+def capacity(kind: str) -> float:
+    """What all nodes have together of "CPU" or "GPU" now; an autoscaler may change it."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return there.get(kind, 0.0)

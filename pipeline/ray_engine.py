@@ -1,0 +1,166 @@
+"""The engine on Ray: Core tasks and model actors that Ray places; this process only hands them out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline import ray_cluster, ray_worker
+from pipeline.engine import C, M, R, Resources, T, title
+from pipeline.errors import ResourceError
+from pipeline.ray_models import Models
+from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, cancel, interrupted, ready
+from pipeline.ray_worker import Bundle, Failure, Token
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
+
+CHECK_S = 120.0  # how long a node may take to start a worker that looks at the store
+
+# Ray's own retries stay off: kills for want of memory it would repeat silently and for ever.
+_task: Any = ray.remote(max_retries=0)(ray_worker.run_task)
+_check: Any = ray.remote(max_retries=0, num_cpus=0)(ray_worker.check_token)
+
+
+class RayEngine:
+    """Idempotent tasks over any number of machines."""
+
+    name: str = "ray"
+
+    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+        self._entered, self._private = ray_cluster.connect(workers, address)
+        self._limit = workers
+        self._token: Token | None = None
+        self._replies = Replies()
+
+    @property
+    def fetched_bytes(self) -> int:
+        """The pickled results that reached this process so far."""
+        return self._replies.fetched_bytes
+
+    @property
+    def workers(self) -> int:
+        """Tasks that may run at one time: the cluster's CPUs now, or fewer where `workers` says so."""
+        cpus = max(1, int(ray_cluster.capacity("CPU")))
+        return min(cpus, self._limit or cpus)
+
+    def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Yields (i, fn(context, tasks[i])) as they finish (see Engine.run)."""
+        if not len(tasks):
+            return
+        held = [ray.put(Bundle(fn, context, token=self._token))]
+        deaths = Deaths(title(fn), tasks)
+        waiting = iter(range(len(tasks)))
+        pending: dict[ray.ObjectRef[bytes], int] = {}
+        window = _Window(self)
+        try:
+            while True:
+                while len(pending) < window.size() and (index := next(waiting, None)) is not None:
+                    pending[_task.remote(held, tasks[index])] = index
+                if not pending:
+                    return
+                for ref in ready(pending):
+                    index, outcome = pending.pop(ref), self._replies.fetch(ref)
+                    if isinstance(outcome, Lost):
+                        # More CPUs each time, so that fewer tasks share its node's memory.
+                        cpus = min(2.0 ** deaths.add(index, outcome), ray_cluster.most_cpus())
+                        pending[_task.options(num_cpus=cpus).remote(held, tasks[index])] = index
+                    else:
+                        yield index, outcome
+        except KeyboardInterrupt:
+            raise interrupted() from None
+        finally:
+            cancel(pending)
+
+    def score(
+        self,
+        load: Callable[[C], M],
+        fn: Callable[[M, C, T], R],
+        context: C,
+        tasks: Sequence[T],
+        resources: Resources,
+    ) -> Iterator[tuple[int, R]]:
+        """Yields (i, fn(model, context, tasks[i])) from actors: one per GPU, or one per node without;
+        `resources` says otherwise (see Engine.score)."""
+        if not len(tasks):
+            return
+        held = [ray.put(Bundle(fn, context, load, self._token))]
+        models = Models(held, resources, self._private, self._replies, title(fn))
+        try:
+            yield from models.results(tasks, self.workers)
+        except KeyboardInterrupt:
+            raise interrupted() from None
+        finally:
+            models.close()
+
+    def check_store(self, store: Store) -> None:
+        """Every node reads a token that this process writes; later workers read it when they start.
+
+        Raises ResourceError that names the node and the store."""
+        if store.url.startswith("memory:"):
+            raise ResourceError(
+                f"the store {store.url} is this process's memory, which no Ray worker sees; use the local "
+                "engine, a folder that all nodes mount, or an object store"
+            )
+        self._forget_token()
+        name = f"tmp/{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(16)}"
+        token = Token(store, name, secrets.token_bytes(32))
+        if not store.commit(name, token.text):
+            raise ResourceError(f"cannot write to the store {store.url}: {name} is there already")
+        self._token = token
+        asked = {node["NodeManagerAddress"]: _ask(node, token) for node in ray_cluster.alive_nodes()}
+        for address, ref in asked.items():
+            try:
+                answer = pickle.loads(ray.get(ref, timeout=CHECK_S))
+            except RayError as error:
+                raise ResourceError(
+                    f"node {address} did not say within {CHECK_S:g} s whether it shares the store "
+                    f"{store.url}: {error}"
+                ) from error
+            if isinstance(answer, Failure):
+                raise answer.exception()
+
+    def _forget_token(self) -> None:
+        if self._token is not None:
+            with contextlib.suppress(OSError):
+                self._token.store.delete(self._token.name)
+            self._token = None
+
+    def close(self) -> None:
+        """Leaves the cluster if this engine entered it, which ends a private one."""
+        self._forget_token()
+        if self._entered:
+            ray.shutdown()
+
+
+def _ask(node: dict[str, object], token: Token) -> ray.ObjectRef[bytes]:
+    there = NodeAffinitySchedulingStrategy(node_id=str(node["NodeID"]), soft=False)
+    ref: ray.ObjectRef[bytes] = _check.options(scheduling_strategy=there).remote(token)
+    return ref
+
+
+class _Window:
+    """How many tasks to have in flight: two per CPU, so that a worker never waits for this process;
+    exactly `workers` where the user bounds them on a cluster with more. Follows an autoscaler."""
+
+    def __init__(self, engine: RayEngine) -> None:
+        self._engine = engine
+        self._read = -TICK_S
+        self._size = 0
+
+    def size(self) -> int:
+        if time.monotonic() - self._read >= TICK_S or not self._size:
+            workers = self._engine.workers
+            self._size = workers if workers < ray_cluster.capacity("CPU") else 2 * workers
+            self._read = time.monotonic()
+        return self._size

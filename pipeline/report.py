@@ -1,0 +1,225 @@
+"""The report of a run: one HTML file that needs nothing else, made from the run data."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipeline import units
+from pipeline.charts import histogram
+from pipeline.compare_text import Sample, sample_groups
+from pipeline.curves import arms_of, forest, panels
+from pipeline.funnel import Step, first_bytes, funnel
+from pipeline.verdict import MEANS, TITLES, judge, plus_minus, verdict
+
+MOST_GROUPS = 14  # groups shown at once; the rest are folded away
+MOST_CONFIG = 200_000  # characters of the config's text
+MOST_KEY = 200  # characters of a name
+
+
+def write_report(run: Mapping[str, Any], path: str | Path) -> None:
+    """Writes the report of the run data to a local file, all of it or nothing.
+
+    Raises OSError where the file cannot be written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(render(run))
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def render(run: Mapping[str, Any]) -> str:
+    """The report as HTML. Sections whose data are missing are left out, or say so in a sentence.
+
+    Beside the fields of the run data, a node may carry `peak_memory_bytes`. In `scores`, `count` is
+    the number of rows whose value is not null, so what `counts` lacks of it is infinite or NaN.
+    """
+    run = clean(run)
+    steps, lanes = funnel(run)
+    view = {
+        "run": run,
+        "tiles": _tiles(run, steps),
+        "verdict": verdict(run.get("train")),
+        "steps": steps,
+        "lanes": lanes,
+        "scores": [histogram(s) for s in run.get("scores") or []],
+        "samples": sample_groups(run.get("samples") or []),
+        "costs": _costs(steps),
+        "groups": _groups(run.get("groups")),
+        "train": _training(run.get("train")),
+        "config": (run.get("config") or "")[:MOST_CONFIG],
+    }
+    return _environment().get_template("report.html.j2").render(view)
+
+
+def _environment() -> Environment:
+    # StrictUndefined would refuse an absent optional field, so the templates use .get on run data.
+    env = Environment(
+        loader=PackageLoader("pipeline", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update({n: getattr(units, n) for n in ("count", "short", "nbytes", "seconds", "signed", "number")})
+    env.filters["value"] = _value
+    env.globals.update({"percent": units.percent, "NONE": units.NONE})
+    return env
+
+
+def _value(value: Any) -> str:
+    """A field's value or a piece of evidence as text."""
+    if isinstance(value, float):
+        return units.number(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+_SHOWN = {i: 0x2400 + i for i in range(32) if chr(i) not in "\t\n"} | {127: 0x2421}
+_SHOWN |= {i: 0xFFFD for i in [*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]}
+_MARKED = {i: f"⟨U+{i:04X}⟩" for i in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
+_TABLE: dict[int, int | str] = {**_SHOWN, **_MARKED}
+
+
+def clean(value: Any) -> Any:
+    """The same data with text that any browser can show: control characters as their pictures,
+    marks that reverse the reading order spelt out, halves of surrogate pairs replaced."""
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n").translate(_TABLE)
+    if isinstance(value, Mapping):
+        return {clean(str(k))[:MOST_KEY]: clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    return value
+
+
+def _tiles(run: Mapping[str, Any], steps: list[Step]) -> list[dict[str, str]]:
+    """The run in six figures: a name, a value, a note."""
+    nodes, exports = run.get("nodes") or [], run.get("exports") or []
+    rows_in = (run.get("source") or {}).get("rows")
+    end: Mapping[str, Any] = next((s.node for s in reversed(steps) if s.kind == "node"), {})
+    chosen = next((s.node for s in steps if exports and s.name == exports[0].get("node")), end)
+    rows_out = exports[0].get("rows") if exports else end.get("rows_out")
+    tokens = [exports[0].get("tokens") if exports else None, chosen.get("tokens_out")]
+    tokens_out = next((t for t in tokens if t is not None), None)
+    tokens_in = max((n["tokens_in"] for n in nodes if n.get("tokens_in") is not None), default=None)
+    bytes_in, bytes_out = first_bytes(run), chosen.get("bytes_out")
+    result = [
+        _tile("Documents", units.short(rows_in), units.short(rows_out), rows_out, rows_in),
+        _tile("Text", units.nbytes(bytes_in), units.nbytes(bytes_out), bytes_out, bytes_in),
+    ]
+    if tokens_out is not None:
+        result.append(_tile("Tokens", units.short(tokens_in), units.short(tokens_out), tokens_out, tokens_in))
+    cpu = run.get("cpu_seconds")
+    note = f"{units.seconds(cpu)} of CPU" if cpu is not None else ""
+    result.append({"name": "Time", "value": units.seconds(run.get("seconds")), "note": note})
+    memory = units.nbytes(run.get("peak_memory_bytes"))
+    result.append({"name": "Peak memory", "value": memory, "note": f"{run.get('engine') or 'unknown'} engine"})
+    return result
+
+
+def _tile(name: str, before: str, after: str, part: float | None, whole: float | None) -> dict[str, str]:
+    note = f"{units.percent(part, whole)} kept" if part is not None and whole else ""
+    return {"name": name, "before": before, "value": after, "note": note}
+
+
+def _costs(steps: list[Step]) -> list[dict[str, Any]]:
+    """Time and rows of every step, its recipe's parts included, with bar widths in percent."""
+    rows: list[dict[str, Any]] = []
+    for step in steps:
+        if step.kind == "node":
+            members = [step.node, *step.parts]
+            fields = ("seconds", "cpu_seconds", "computed_rows", "cached_rows")
+            sums: dict[str, Any] = {f: sum(m.get(f) or 0 for m in members) for f in fields}
+            memory = max((m.get("peak_memory_bytes") or 0 for m in members), default=0)
+            rows.append({"name": step.name, "op": step.node.get("op"), "parts": len(step.parts), "memory": memory, **sums})
+    most = max([1e-9, *(r[f] for r in rows for f in ("seconds", "cpu_seconds"))])
+    for row in rows:
+        both = row["computed_rows"] + row["cached_rows"]
+        row["wall"], row["cpu"] = 100 * row["seconds"] / most, 100 * row["cpu_seconds"] / most
+        row["computed"] = 100 * row["computed_rows"] / both if both else 0.0
+        row["cached"] = 100 * row["cached_rows"] / both if both else 0.0
+    return rows
+
+
+def _groups(groups: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Shares of every group before and after, largest first, in two parts: shown and folded away."""
+    if not groups or not (groups.get("in") or groups.get("out")):
+        return None
+    came, left = groups.get("in") or {}, groups.get("out") or {}
+    names = sorted({*came, *left}, key=lambda g: (-came.get(g, 0), -left.get(g, 0), g))
+    total_in, total_out = sum(came.values()), sum(left.values())
+    rows = []
+    for name in names:
+        a, b = came.get(name, 0), left.get(name, 0)
+        share_in, share_out = a / total_in if total_in else 0.0, b / total_out if total_out else 0.0
+        rows.append({"name": name or "(none)", "in": a, "out": b, "share_in": share_in, "share_out": share_out})
+    top = max([1e-9, *(r[s] for r in rows for s in ("share_in", "share_out"))])
+    for row in rows:
+        row["bar_in"], row["bar_out"] = 100 * row["share_in"] / top, 100 * row["share_out"] / top
+    folded = rows[MOST_GROUPS:] if len(rows) > MOST_GROUPS + 2 else []
+    shown = rows[: len(rows) - len(folded)]
+    return {"column": groups.get("column") or "group", "shown": shown, "folded": folded, "in": total_in, "out": total_out}
+
+
+def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Everything that the training section draws."""
+    if not train or not train.get("arms"):
+        return None
+    drawn = panels(train)
+    return {
+        "arms": arms_of(train),
+        "panels": drawn,
+        "forest": forest(train),
+        "table": list(_loss_table(train, [p.domain for p in drawn])),
+        "resources": _resources(train.get("resources")),
+        "seeds": max((len(a.get("seeds") or []) for a in train["arms"].values()), default=0),
+    }
+
+
+def _loss_table(train: Mapping[str, Any], domains: list[str]) -> Iterator[dict[str, Any]]:
+    for domain in domains:
+        cells = []
+        for arm, data in train["arms"].items():
+            final = data.get("final") or {}
+            loss = final.get(domain) if domain in MEANS else (final.get("domains") or {}).get(domain)
+            paired = ((train.get("paired") or {}).get(arm) or {}).get(domain)
+            side = judge(paired.get("difference"), paired.get("standard_error")) if paired else None
+            cells.append({"loss": loss, "side": side, "paired": plus_minus(paired) if paired else None})
+        yield {"domain": domain, "title": TITLES.get(domain, domain), "cells": cells}
+
+
+def _resources(resources: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """What the training took, one line for each figure."""
+    result: list[tuple[str, str]] = []
+    for key, value in (resources or {}).items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            result += _resources(value, f"{name}: ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            show = units.nbytes if "bytes" in key else units.seconds if key.endswith("seconds") else units.short
+            result.append((name, show(value)))
+        elif value is not None:
+            result.append((name, _value(value)))
+    return result
+
+
+__all__ = ["Sample", "clean", "render", "write_report"]

@@ -1,0 +1,256 @@
+"""A run: everything that the config asks for and the store does not have yet, then the books and the report."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline import books, dropped, ingest
+from pipeline.compute import QUARANTINE
+from pipeline.config import Config, ExportConfig
+from pipeline.drive import Driver, run_phases
+from pipeline.engine import Engine, make_engine
+from pipeline.export import Export, cut_files, identity, write_export
+from pipeline.graph import MAIN, SIZE, Graph, Node, Wish
+from pipeline.ledger import Ledger
+from pipeline.manifest import Manifest
+from pipeline.prepare import RunOptions, manifests, open_store
+from pipeline.samples import with_texts
+from pipeline.store import Store
+from pipeline.tasks import Done, artifact_name
+from pipeline.view import Alive
+
+if TYPE_CHECKING:
+    from pipeline.ingest import ConvertTask
+    from pipeline.progress import Progress
+
+__all__ = ["RunOptions", "run"]
+
+BATCH_ROWS = 4096
+
+
+class Run:
+    """One run under way: what it stands on, and what it has learnt so far."""
+
+    def __init__(self, config: Config, options: RunOptions, progress: Progress) -> None:
+        self.config, self.options, self.progress = config, options, progress
+        self.began = time.time()
+        self.cpu_began = time.process_time()
+        self.store = open_store(config, options)
+        self.store.sweep()
+        self.ledger = Ledger(self.store, config.file.stem)
+        self.work: dict[str, Done] = {}
+
+    def go(self, engine: Engine) -> dict[str, Any]:
+        """The whole run; the run data, written to the run folder too."""
+        engine.check_store(self.store)
+        self.sources = manifests(self.config, self.store, self.options, self._converter(engine))
+        manifest = self.sources[MAIN]
+        self.progress.note(
+            f"{manifest.rows:,} documents in {len(manifest.files)} files, {len(manifest.shards)} shards; "
+            f"{engine.name} engine, {engine.workers} workers; store {self.store.url}"
+        )
+        self.graph = Graph(self.config, self.sources)
+        nodes = list(self.graph.build().values())
+        self.ledger.begin(self.config, nodes)
+        self.driver = Driver(self.graph, self.store, engine, self._device(), self._batch_rows())
+        run_phases(self.driver, nodes, self._learn)
+        exports = [self.export(engine, e) for e in self.config.exports]
+        found = self._books(engine, manifest)
+        found |= {"exports": exports, "train": self._train(engine)}
+        self._close(found, engine)
+        return found
+
+    def _converter(self, engine: Engine) -> Any:
+        def convert(tasks: list[ConvertTask]) -> None:
+            size = sum(task.bytes for task in tasks)
+            self.progress.note(f"turning {len(tasks)} row-oriented files ({size / 1e6:.1f} MB) into Parquet, once")
+            for _ in engine.run(_convert, self.store, tasks):
+                pass
+
+        return convert
+
+    def _device(self) -> str:
+        return self.options.device
+
+    def _batch_rows(self) -> int:
+        return self.options.batch_rows or BATCH_ROWS
+
+    def _learn(self, node: Node, done: Done) -> None:
+        """A task of a node has ended."""
+        name = node.name.split("@")[0]
+        total = self.work.get(name)
+        if total is None:
+            total = self.work[name] = Done()
+            self.progress.start(name, self.sources[node.data].rows)
+        total.rows += done.rows
+        total.seconds += done.seconds
+        total.cpu_seconds += done.cpu_seconds
+        total.bytes += done.bytes
+        self.progress.advance(name, done.rows)
+
+    def export(self, engine: Engine, config: ExportConfig) -> dict[str, Any]:
+        """One of the config's exports, and its dropped rows where they are asked for."""
+        where = self.node_of(config.input)
+        path = config.path if "://" in config.path else str(self.config.base / config.path)
+        columns = tuple(config.columns or ())
+        made = self.write(engine, where, path, config.format, columns, config.file_bytes)
+        if config.dropped is not None:
+            folder = config.dropped if "://" in config.dropped else str(self.config.base / config.dropped)
+            made["dropped"] = dropped.write(self, engine, where, folder, config.format)
+        return made
+
+    def write(
+        self, engine: Engine, node: str, path: str, format: str, columns: tuple[str, ...], file_bytes: int
+    ) -> dict[str, Any]:
+        """The rows that a node leaves alive, in the nearest order above it."""
+        graph = self.graph
+        found = {name: graph.column_above(name, node) for name in columns}
+        order = graph.nearest_column("order", node)
+        if order is not None and order.dtype != pa.uint64():
+            order = None
+        plain = Export(self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes)
+        bounds = self._bounds(node, file_bytes) if order is not None else ()
+        export = replace(plain, bounds=bounds, key=identity(plain))
+        self.progress.note(f"export {node} to {path}")
+        mark = write_export(export, engine.run)
+        size = sum(f["bytes"] for f in mark["files"].values())
+        return {
+            "path": path, "format": format, "rows": mark["rows"], "bytes": size,
+            "files": len(mark["files"]), "tokens": None, "node": node,
+        }  # fmt: skip
+
+    def node_of(self, name: str | None) -> str:
+        """The node that is meant, the last one where none is named."""
+        if name is not None:
+            return name
+        return self.config.nodes[-1].name if self.config.nodes else next(iter(self.config.sources))
+
+    def alive(self, node: str) -> Alive:
+        return self.graph.nodes[node].after if node in self.graph.nodes else Alive("source", node)
+
+    def _bounds(self, node: str, file_bytes: int) -> tuple[int, ...]:
+        """Where an ordered export cuts its files, from the bytes in each part of the order."""
+        column = self.graph.nearest_column("order", node)
+        assert column is not None
+        wish = Wish(f"{node}/order_bins", "order_bins", {"order": f"{column.node}.order", "bytes": f"{SIZE}.bytes"})
+        made = self.graph.add_hidden(wish, (node,))
+        run_phases(self.driver, [made], self._learn)
+        sizes = self.store.get_artifact(artifact_name(made.key))["bytes"]
+        return cut_files(sizes, file_bytes)
+
+    def _books(self, engine: Engine, manifest: Manifest) -> dict[str, Any]:
+        shards = range(len(manifest.shards))
+        sink = self._sink()
+        context = books.books_for(self.graph, manifest, self.store, sink)
+        total = books.add_up(result for _, result in engine.run(books.tally, context, shards))
+        books.balance(total, manifest.rows)
+        context = replace(context, edges=books.edges_of(total["scores"]))
+        counts: dict[str, Any] = {}
+        for _, shard in engine.run(books.histogram, context, shards):
+            for name, found in shard.items():
+                sums = counts.setdefault(name, {"counts": [0] * books.BINS, "kept": [0] * books.BINS})
+                for side, values in found.items():
+                    sums[side] = [a + b for a, b in zip(sums[side], values, strict=True)]
+        return {
+            "source": {
+                "rows": manifest.rows, "bytes": sum(file.bytes for file in manifest.files),
+                "files": len(manifest.files), "shards": len(manifest.shards),
+            },
+            "nodes": [self._node(node, total) for node in self.graph.nodes.values() if node.name in total["nodes"]],
+            "scores": [_score(name, context, total, counts) for name in total["scores"]],
+            "samples": with_texts(manifest, total["nodes"]),
+            "groups": {"column": context.group, **total["groups"]} if context.group else None,
+            "kept": total["kept"],
+        }  # fmt: skip
+
+    def _sink(self) -> Alive:
+        """Who is alive at the end: what the first export writes, or what the last node leaves."""
+        if self.config.exports:
+            return self.alive(self.node_of(self.config.exports[0].input))
+        return self.alive(self.node_of(None))
+
+    def _node(self, node: Node, total: Mapping[str, Any]) -> dict[str, Any]:
+        counts = dict(total["nodes"].get(node.name, {}))
+        counts.pop("samples", None)
+        done = self.work.get(node.name, Done())
+        quarantined = counts.get("dropped", {}).pop(QUARANTINE, 0)
+        doc = (node.spec.cls().__doc__ or "").strip().splitlines()
+        passes = max(1, self.driver.rounds.get(node.name, 1))
+        computed = min(done.rows // passes, counts.get("rows_in", 0))
+        return counts | {
+            "name": node.name, "op": node.op, "shape": node.shape, "fields": node.fields,
+            "inputs": list(node.inputs), "uses": sorted(set(node.uses.values())), "face": node.face,
+            "recipe": node.recipe, "description": doc[0] if doc else "", "quarantined": quarantined,
+            "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,
+            "cached_rows": counts.get("rows_in", 0) - computed, "rounds": self.driver.rounds.get(node.name),
+            "key": node.key,
+        }  # fmt: skip
+
+    def _train(self, engine: Engine) -> dict[str, Any] | None:
+        if self.config.train is None:
+            return None
+        from pipeline.train import train
+
+        return train(self, engine, self.config.train)
+
+    def _close(self, found: dict[str, Any], engine: Engine) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        found |= {
+            "run": self.ledger.run_id,
+            "name": self.config.file.stem,
+            "config": self.config.text,
+            "sets": list(self.config.sets),
+            "started": datetime.fromtimestamp(self.began, UTC).isoformat(timespec="seconds"),
+            "seconds": time.time() - self.began,
+            "cpu_seconds": time.process_time() - self.cpu_began,
+            "peak_memory_bytes": peak,
+            "engine": engine.name,
+            "workers": engine.workers,
+            "fetched_bytes": engine.fetched_bytes,
+            "version": package_version(),
+            "status": "done",
+        }
+        self.ledger.finish(found)
+
+
+def _score(name: str, context: books.Books, total: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
+    score = dict(total["scores"][name])
+    sums = score.pop("sum")
+    none = {"counts": [0] * books.BINS, "kept": [0] * books.BINS}
+    edges = context.edges.get(name, [0.0] * (books.BINS + 1))
+    mean = sums / score["count"] if score["count"] else None
+    column = context.scores[name]
+    return {"column": name, "node": column.node, "type": str(column.dtype), "mean": mean, "edges": edges} | score | (
+        counts.get(name, none)
+    )
+
+
+def _convert(store: Store, task: ConvertTask) -> None:
+    ingest.convert(store, task)
+
+
+def package_version() -> str:
+    try:
+        return version("tamis")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run(config: Config, options: RunOptions, progress: Progress) -> dict[str, Any]:
+    """Run a config; the run data (see pipeline/report.py for its use). Raises TamisError."""
+    with closing(make_engine(options.engine, options.workers, options.address)) as engine:
+        state = Run(config, options, progress)
+        try:
+            return state.go(engine)
+        except BaseException as error:
+            state.ledger.fail(error)
+            raise

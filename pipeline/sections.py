@@ -1,0 +1,185 @@
+"""The sections of a config as models: what each key takes and means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+
+from pipeline.catalog import OpSpec
+from pipeline.engine import Resources
+from pipeline.sizes import parse_bytes
+
+NAME = r"[a-z][a-z0-9_]*"
+RESERVED = ("source", "last")
+ARMS = ("random", "placebo", "shuffled")
+
+
+def _bytes(value: Any) -> Any:
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _same_names(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else value
+    return {name: name for name in names} if isinstance(names, list) else value
+
+
+def _json(*alternatives: dict[str, Any], **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(alternatives), **more})
+
+
+STRING = {"type": "string"}
+STRINGS = {"type": "array", "items": STRING}
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(ge=1),
+    _json({"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^[0-9._]+ *[kMGTP]?i?B?$"}),
+]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(min_length=1), _json(STRING, STRINGS)]
+Uses = Annotated[
+    dict[str, str],
+    BeforeValidator(_same_names),
+    _json(STRING, STRINGS, {"type": "object", "additionalProperties": STRING}),
+]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and nothing in it is unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SourceConfig(Section):
+    """Where the documents come from."""
+
+    path: str | list[str]
+    """Files: a glob, a folder or a URL, or a list of them; relative to the config's folder."""
+    text: str = "text"
+    """The column that holds the document."""
+    id: str | None = None
+    """The column that names the document; without it the position in the source does."""
+    types: dict[str, str] | None = Field(None, alias="schema")
+    """Column -> Arrow type, where files disagree or a type is to be another one."""
+    format: Literal["auto", "parquet", "arrow", "jsonl", "csv"] = "auto"
+    """The files' format; auto goes by their names."""
+    shard_bytes: Size | None = None
+    """How much of the source one shard holds, such as 256MB."""
+
+    @field_validator("path")
+    @classmethod
+    def _some_path(cls, path: str | list[str]) -> str | list[str]:
+        if not path or not all(path):
+            raise ValueError("an empty path; name files, such as data/*.parquet")
+        return path
+
+    @field_validator("types")
+    @classmethod
+    def _arrow_types(cls, types: dict[str, str] | None) -> dict[str, str] | None:
+        for column, name in (types or {}).items():
+            try:
+                pa.type_for_alias(name)
+            except ValueError:
+                raise ValueError(
+                    f"{column}: {name!r} is no Arrow type; such are string, int64, float"
+                ) from None
+        return types
+
+    @property
+    def schema(self) -> dict[str, str] | None:  # type: ignore[override]
+        """The `schema` of the config; the name is taken by an old method of pydantic's."""
+        return self.types
+
+
+class ResourcesSection(Section):
+    """What a node may use: execution only, never part of what it computes."""
+
+    workers: int | None = Field(None, ge=1)
+    """Model copies or tasks at a time."""
+    gpus: float = Field(0.0, ge=0)
+    """Devices, or a share of one, for each worker."""
+    batch: int | None = Field(None, ge=1)
+    """Rows that the operator gets at once."""
+    device: str | None = Field(None, pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    """auto, cpu, cuda or cuda:1."""
+
+
+class NodeSection(Section):
+    """One step. Beside these keys it takes the fields of its operator."""
+
+    op: str
+    """The operator: a name of `tamis ops`, or the path of a file such as ./my_op.py."""
+    input: Names | None = None
+    """The nodes (or sources) that give the rows; the node above when it is left out. Of several, the
+    rows that all of them keep."""
+    join: Literal["all", "any"] = "all"
+    """Whether a row must be alive in all inputs, or in any."""
+    uses: Uses = Field(default_factory=dict)
+    """Artifacts: the name that the operator knows -> the node that makes it; one name when both agree."""
+    resources: ResourcesSection = ResourcesSection()
+    """Execution only: workers, gpus, batch, device."""
+    on_error: Literal["stop", "quarantine"] = "stop"
+    """Stop the run, or set the rows aside on which the operator fails."""
+
+
+class ExportConfig(Section):
+    """Where the kept documents go, in their order."""
+
+    input: str | None = None
+    """The node whose rows are written; the last one when it is left out."""
+    path: str
+    """A folder or URL, relative to the config's folder."""
+    format: Literal["parquet", "arrow", "jsonl.zst", "index"] = "parquet"
+    """index writes the order and ids only, over the untouched source."""
+    columns: list[str] | None = None
+    """Computed columns to write beside the document, such as loss.loss."""
+    file_bytes: Size = 256_000_000
+    """The size at which the next file begins."""
+    dropped: str | None = None
+    """A folder for the dropped rows, with reason and evidence."""
+
+
+class TrainSection(Section):
+    """Trains on the result and on what it is compared with. Every other key goes to the trainer."""
+
+    input: str
+    """The node whose rows the model is trained on."""
+    holdout: str | None = None
+    """The node whose drop reason `holdout` gives the evaluation rows."""
+    compare: list[str] = []
+    """The arms: random, placebo, shuffled, or nodes."""
+    seeds: int | list[int] = 3
+    """How many seeds, or which ones."""
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """The trainer's own settings; a config writes them beside the keys above, without this key."""
+
+
+class TopSection(Section):
+    """The keys of a config that are plain values."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    """All randomness is a function of this number, the node's name and the document."""
+    store: str | None = None
+    """Folder or URL of computed columns; `.tamis` beside the config when it is left out."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """One node: which operator, over which rows, with which fields (counts such as 150k are numbers)."""
+
+    name: str
+    op: str
+    spec: OpSpec
+    input: tuple[str, ...] | None
+    join: Literal["all", "any"]
+    uses: dict[str, str]
+    fields: dict[str, Any]
+    resources: Resources
+    on_error: Literal["stop", "quarantine"]
+    line: int

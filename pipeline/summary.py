@@ -1,0 +1,119 @@
+"""The end of a run in the terminal: the funnel, the exports, the trained arms, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.units import NONE, count, known, nbytes, number, percent, seconds, short
+from pipeline.verdict import MEANS, TITLES, verdict
+
+PLAIN_WIDTH = 160
+MOST_REASONS = 4
+
+
+def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = None) -> None:
+    """Prints the run data; without a terminal as plain aligned text."""
+    terminal = stream.isatty()
+    console = Console(
+        file=stream, markup=False, highlight=False, emoji=False, width=None if terminal else PLAIN_WIDTH
+    )
+    style = box.SIMPLE_HEAD if terminal else None
+    console.print(_headline(run))
+    console.print(funnel_table(run, style))
+    for export in run.get("exports") or []:
+        console.print(_export(export), soft_wrap=True)
+    train = run.get("train")
+    if train and train.get("arms"):
+        console.print(arms_table(train, style))
+        for sentence in verdict(train):
+            console.print(sentence, soft_wrap=True)
+    if report:
+        console.print(f"report: {report}", soft_wrap=True)
+
+
+def _headline(run: Mapping[str, Any]) -> str:
+    source = run.get("source") or {}
+    took = f"{seconds(run.get('seconds'))} ({seconds(run.get('cpu_seconds'))} CPU)"
+    peak = run.get("peak_memory_bytes")
+    return (
+        f"run {run.get('run')}: {count(source.get('rows'))} rows, {nbytes(source.get('bytes'))} in "
+        f"{count(source.get('files'))} files, {took}{f', peak {nbytes(peak)}' if peak else ''}"
+    )
+
+
+def funnel_table(run: Mapping[str, Any], style: box.Box | None) -> Table:
+    """One line for each node of the config: rows in and out, share kept, tokens or bytes, reasons."""
+    nodes = [node for node in run.get("nodes") or [] if node.get("face", True)]
+    unit = "tokens" if any(known(node.get("tokens_out")) for node in nodes) else "bytes"
+    table = Table(box=style, pad_edge=False)
+    for title in ("node", "operator"):
+        table.add_column(title, no_wrap=True)
+    for title in ("rows in", "rows out", "kept", f"{unit} out"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("dropped", overflow="fold")
+    for title in ("cached", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for node in nodes:
+        table.add_row(*_cells(node, unit))
+    return table
+
+
+def _cells(node: Mapping[str, Any], unit: str) -> Iterator[str]:
+    yield str(node["name"])
+    yield str(node["op"])
+    yield count(node.get("rows_in"))
+    yield count(node.get("rows_out"))
+    yield percent(node.get("rows_out"), node.get("rows_in"))
+    yield short(node.get("tokens_out")) if unit == "tokens" else nbytes(node.get("bytes_out"))
+    yield _reasons(node)
+    cached, computed = node.get("cached_rows") or 0, node.get("computed_rows") or 0
+    yield percent(cached, cached + computed) if cached + computed else NONE
+    yield seconds(node.get("seconds"))
+
+
+def _reasons(node: Mapping[str, Any]) -> str:
+    dropped = sorted((node.get("dropped") or {}).items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{reason} {count(rows)}" for reason, rows in dropped[:MOST_REASONS]]
+    if len(dropped) > MOST_REASONS:
+        rest = sum(rows for _, rows in dropped[MOST_REASONS:])
+        parts.append(f"{len(dropped) - MOST_REASONS} more {count(rest)}")
+    if node.get("quarantined"):
+        parts.append(f"quarantined {count(node['quarantined'])}")
+    return ", ".join(parts)
+
+
+def _export(export: Mapping[str, Any]) -> str:
+    tokens = export.get("tokens")
+    parts = [f"{count(export.get('rows'))} rows", nbytes(export.get("bytes"))]
+    if tokens is not None:
+        parts.append(f"{short(tokens)} tokens")
+    parts.append(f"{count(export.get('files'))} files of {export.get('format')}")
+    return f"export: {export.get('path')} ({', '.join(parts)})"
+
+
+def arms_table(train: Mapping[str, Any], style: box.Box | None) -> Table:
+    """The final loss of every arm in nats per byte, with its spread over the seeds."""
+    arms = train["arms"]
+    domains = dict.fromkeys(d for arm in arms.values() for d in (arm.get("final") or {}).get("domains") or {})
+    table = Table(box=style, pad_edge=False, title="held-out loss, nats per byte", title_justify="left")
+    table.add_column("domain", no_wrap=True)
+    for name in arms:
+        table.add_column(str(name), justify="right", no_wrap=True)
+    for domain in [*(MEANS if len(domains) != 1 else ()), *domains]:
+        cells = [_loss(arm.get("final") or {}, domain) for arm in arms.values()]
+        if any(cell != NONE for cell in cells):
+            table.add_row(TITLES.get(domain, domain), *cells)
+    return table
+
+
+def _loss(final: Mapping[str, Any], domain: str) -> str:
+    cell = final.get(domain) if domain in MEANS else (final.get("domains") or {}).get(domain)
+    if not isinstance(cell, Mapping):
+        return number(cell)
+    spread = cell.get("std")
+    return f"{number(cell.get('mean'))} ± {number(spread)}" if known(spread) else number(cell.get("mean"))

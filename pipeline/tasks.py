@@ -1,0 +1,287 @@
+"""The tasks over one shard: read it once, run every operator that is ready on it, commit what they gave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp, ReduceOp, ScoreOp, ShuffleOp
+from pipeline.compute import commit, located, run_columns
+from pipeline.graph import Node
+from pipeline.manifest import Manifest
+from pipeline.messages import Outbox
+from pipeline.store import Store
+from pipeline.view import Mask, Rows, ShardView
+
+SCORE_ROWS = 2048  # a score is committed after so many rows of a shard: the most that a kill can cost
+
+
+@dataclass(frozen=True)
+class Job:
+    """One node's part in a scan. role: `columns`, `fold` or `emit`."""
+
+    node: Node
+    role: str
+    batch_rows: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The context of scan tasks: the jobs that read the same shards together."""
+
+    store: Store
+    manifest: Manifest
+    jobs: tuple[Job, ...]
+
+
+@dataclass
+class Done:
+    """What a task tells the driver of a node: small numbers only."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    bytes: int = 0
+
+
+@dataclass
+class Work:
+    """A job on one shard, under way."""
+
+    job: Job
+    operator: ColumnOp
+    rows: Rows
+    mask: Mask
+    argument: Any  # what the operator's method gets beside the batch
+    state: Artifact | None = None
+    parts: list[pa.RecordBatch] = field(default_factory=list)
+    outbox: Outbox | None = None
+    done: Done = field(default_factory=Done)
+
+
+def scan(context: Scan, index: int) -> dict[str, Done]:
+    """Run all jobs over one shard in one pass; idempotent: what is committed is not done again."""
+    view = ShardView(context.store, context.manifest, index)
+    works = [w for job in context.jobs if (w := _begin(view, job)) is not None]
+    reading = [w for w in works if view.source_columns(w.job.node.reads)]
+    _pass(view, reading)
+    _pass(view, [w for w in works if w not in reading])
+    for work in works:
+        _finish(view, work)
+    return {w.job.node.name: w.done for w in works}
+
+
+def _pass(view: ShardView, works: Sequence[Work]) -> None:
+    """One pass over the rows that any of the works wants."""
+    if not works:
+        return
+    source = set[str]().union(*(view.source_columns(w.job.node.reads) for w in works))
+    rows = np.flatnonzero(np.logical_or.reduce([w.mask for w in works])).astype(np.uint32)
+    for some, read in view.read(source, rows, min(w.job.batch_rows for w in works)):
+        for work in works:
+            _feed(view, work, some, read)
+
+
+def _begin(view: ShardView, job: Job) -> Work | None:
+    """The rows that a job must look at on this shard, or None where it is done."""
+    node, store = job.node, view.store
+    mask = view.alive(node.alive)
+    if job.role == "columns":
+        mask = mask & ~view.covered(node.key, node.positional)
+        if not mask.any():
+            return None
+    elif store.exists(partial_name(node, job.role, view.shard.index)):
+        return None
+    operator = node.build()
+    work = Work(job, operator, np.flatnonzero(mask).astype(np.uint32), mask, _argument(store, node, operator))
+    if isinstance(operator, ShuffleOp | ReduceOp):
+        work.outbox = Outbox(operator)
+    return work
+
+
+def _argument(store: Store, node: Node, operator: ColumnOp) -> Any:
+    """`uses`, or for the columns of a fold or a fit its own artifact."""
+    uses = load_uses(store, node)
+    if isinstance(operator, FoldOp | FitOp) and store.exists(artifact_name(node.key)):
+        return store.get_artifact(artifact_name(node.key))
+    return uses
+
+
+def load_uses(store: Store, node: Node) -> dict[str, Artifact]:
+    """What the node uses, by the operator's names."""
+    return {name: store.get_artifact(artifact_name(key)) for name, key in node.artifacts.items()}
+
+
+def artifact_name(key: str) -> str:
+    return f"nodes/{key}/artifact.json"
+
+
+def partial_name(node: Node, role: str, index: int) -> str:
+    return f"nodes/{node.key}/{role}/{index}.json"
+
+
+def _feed(view: ShardView, work: Work, rows: Rows, read: pa.RecordBatch | None) -> None:
+    """Give a work its rows of a batch."""
+    began, cpu = time.perf_counter(), time.thread_time()
+    mine = work.mask[rows]
+    if not mine.all():
+        rows = rows[mine]
+        read = None if read is None else read.filter(pa.array(mine))
+    if len(rows):
+        _apply(view, work, rows, view.assemble(work.job.node.reads, rows, read))
+        work.done.rows += len(rows)
+    work.done.seconds += time.perf_counter() - began
+    work.done.cpu_seconds += time.thread_time() - cpu
+
+
+def _apply(view: ShardView, work: Work, rows: Rows, batch: pa.RecordBatch) -> None:
+    node, operator = work.job.node, work.operator
+    if work.job.role == "columns":
+        assert isinstance(operator, MapOp | FoldOp | FitOp | LoopOp)
+        call = operator.columns
+        work.parts += run_columns(view, node, lambda some: call(some, work.argument), rows, batch)
+        return
+    with located(f"{node.name} ({node.op})", view, rows):
+        if isinstance(operator, FoldOp):
+            state = operator.fold(batch, work.argument)
+            work.state = state if work.state is None else operator.merge(work.state, state)
+        else:
+            assert isinstance(operator, ShuffleOp | ReduceOp)
+            assert work.outbox is not None
+            work.outbox.add(rows, view.shard.base, operator.emit(batch, work.argument))
+
+
+def _finish(view: ShardView, work: Work) -> None:
+    node, store = work.job.node, view.store
+    began, cpu = time.perf_counter(), time.thread_time()
+    name = partial_name(node, work.job.role, view.shard.index)
+    if work.job.role == "columns":
+        work.done.bytes = commit(view, node, work.rows, work.parts)
+    elif work.outbox is not None:
+        record = work.outbox.seal(store, name, f"nodes/{node.key}/emit")
+        work.done.bytes = int(record["bytes"])
+    else:
+        assert isinstance(work.operator, FoldOp)
+        if work.state is None:
+            nothing = view.assemble(node.reads, np.empty(0, np.uint32), None)
+            work.state = work.operator.fold(nothing, work.argument)
+        store.put_artifact(name, work.state)
+    work.done.seconds += time.perf_counter() - began
+    work.done.cpu_seconds += time.thread_time() - cpu
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The context of merging a fold's partial summaries."""
+
+    store: Store
+    node: Node
+
+
+def merge_states(context: Merge, task: tuple[str, tuple[str, ...]]) -> Done:
+    """Merge some summaries into one, under the task's name."""
+    name, parts = task
+    store, done = context.store, Done()
+    if store.exists(name):
+        return done
+    began, cpu = time.perf_counter(), time.thread_time()
+    operator = context.node.build()
+    assert isinstance(operator, FoldOp)
+    state = store.get_artifact(parts[0])
+    with located(f"{context.node.name} ({context.node.op}), merging"):
+        for part in parts[1:]:
+            state = dict(operator.merge(state, store.get_artifact(part)))
+    store.put_artifact(name, state)
+    done.seconds, done.cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
+    return done
+
+
+def finish_fold(context: Merge, last: str) -> Done:
+    """What others use of a fold."""
+    operator = context.node.build()
+    assert isinstance(operator, FoldOp)
+    with located(f"{context.node.name} ({context.node.op}), finishing"):
+        artifact = operator.finish(context.store.get_artifact(last), load_uses(context.store, context.node))
+    context.store.put_artifact(artifact_name(context.node.key), artifact)
+    return Done()
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The context of a node that needs a model on a device."""
+
+    store: Store
+    manifest: Manifest
+    node: Node
+    device: str
+    batch_rows: int
+
+
+def load_model(context: Scoring) -> Any:
+    """The model of a ScoreOp, on its device."""
+    operator = context.node.build()
+    assert isinstance(operator, ScoreOp)
+    with located(f"{context.node.name} ({context.node.op}), loading"):
+        return operator.load(context.device)
+
+
+def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
+    """Score the rows of one block of a shard that no attempt has scored yet."""
+    index, block = task
+    view, node, done = ShardView(context.store, context.manifest, index), context.node, Done()
+    operator = node.build()
+    assert isinstance(operator, ScoreOp)
+    began, cpu = time.perf_counter(), time.process_time()
+    rows = np.flatnonzero(unscored(view, node)).astype(np.uint32)
+    rows = rows[rows // SCORE_ROWS == block]
+    parts: list[pa.RecordBatch] = []
+    source = view.source_columns(node.reads)
+    for some, read in view.read(source, rows, context.batch_rows):
+        batch = view.assemble(node.reads, some, read)
+        parts += run_columns(view, node, lambda part: operator.columns(part, model), some, batch)
+    if len(rows):
+        done.bytes = commit(view, node, rows, parts)
+    done.rows = len(rows)
+    done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    return done
+
+
+def unscored(view: ShardView, node: Node) -> Mask:
+    """The rows that are alive before a node and have no value of it."""
+    return view.alive(node.alive) & ~view.covered(node.key, node.positional)
+
+
+def blocks(context: Scoring, index: int) -> list[int]:
+    """The blocks of a shard that have rows without a score."""
+    view = ShardView(context.store, context.manifest, index)
+    rows = np.flatnonzero(unscored(view, context.node))
+    return [int(block) for block in np.unique(rows // SCORE_ROWS)]
+
+
+def fit(context: Scoring, _: int) -> Done:
+    """Run a FitOp's training over all rows, one job."""
+    store, node, done = context.store, context.node, Done()
+    if store.exists(artifact_name(node.key)):
+        return done
+    operator = node.build()
+    assert isinstance(operator, FitOp)
+    began, cpu = time.perf_counter(), time.process_time()
+
+    def rows_of_all() -> Any:
+        for index in range(len(context.manifest.shards)):
+            view = ShardView(store, context.manifest, index)
+            rows = np.flatnonzero(view.alive(node.alive)).astype(np.uint32)
+            for some, read in view.read(view.source_columns(node.reads), rows, context.batch_rows):
+                done.rows += len(some)
+                yield view.assemble(node.reads, some, read)
+
+    with located(f"{node.name} ({node.op}), fitting"):
+        artifact = operator.fit(rows_of_all(), context.device, load_uses(store, node))
+    store.put_artifact(artifact_name(node.key), artifact)
+    done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    return done

@@ -1,0 +1,114 @@
+"""What the training runs showed, in words that claim no more than was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.units import known, signed
+
+RANDOM = "random"
+PLACEBO = "placebo"
+MEANS = ("macro", "all")
+TITLES = {"macro": "Mean over domains", "all": "All held-out text"}
+ERRORS_NEEDED = 2.0
+
+
+def judge(difference: float | None, error: float | None) -> str:
+    """`better` or `worse` than random if the difference is more than two standard errors, else `tie`;
+    `unknown` where there is no error, for example with one seed. Lower loss is better."""
+    if difference is None or error is None or not known(difference) or not known(error):
+        return "unknown"
+    if abs(difference) <= ERRORS_NEEDED * error:
+        return "tie"
+    return "better" if difference < 0 else "worse"
+
+
+def verdict(train: Mapping[str, Any] | None) -> list[str]:
+    """One sentence for every curated arm, then one for the placebo; empty when nothing was trained."""
+    arms, paired = list((train or {}).get("arms") or {}), (train or {}).get("paired") or {}
+    if not arms:
+        return []
+    curated = [a for a in arms if a not in (RANDOM, PLACEBO) and paired.get(a)]
+    if not curated:
+        return ["No arm was compared with random, so training says nothing about the selection."]
+    sentences = [_arm(arm, paired[arm]) for arm in curated]
+    if paired.get(PLACEBO):
+        sentences.append(_placebo(paired[PLACEBO]))
+    return sentences
+
+
+def domains_of(row: Mapping[str, Any]) -> list[str]:
+    """The domains themselves, without the means over them."""
+    return [d for d in row if d not in MEANS]
+
+
+def judged(row: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The domains by how the arm did on them."""
+    result: dict[str, list[str]] = {"better": [], "worse": [], "tie": [], "unknown": []}
+    for domain in domains_of(row):
+        result[judge(row[domain].get("difference"), row[domain].get("standard_error"))].append(domain)
+    return result
+
+
+def plus_minus(cell: Mapping[str, Any], sign: bool = True) -> str:
+    """A difference with its standard error: −0.310 ± 0.020."""
+    value, error = cell.get("difference"), cell.get("standard_error")
+    text = signed(value) if sign or value is None else f"{abs(value):.3f}"
+    return f"{text} ± {error:.3f}" if error is not None and known(error) else text
+
+
+def _arm(arm: str, row: Mapping[str, Any]) -> str:
+    by = judged(row)
+    total = sum(map(len, by.values()))
+    headline = row.get("macro") or (row[domains_of(row)[0]] if total == 1 else row.get("all"))
+    if headline is None:
+        return f"At equal tokens against random, {arm} is {_tally(row, by, total)}."
+    where = "" if total == 1 else f" on the mean over {total} domains"
+    size = f"{plus_minus(headline, sign=False)} nats per byte{where}{_seeds(headline.get('n'))}"
+    offset = f"{plus_minus(headline)} nats per byte{where}{_seeds(headline.get('n'))}"
+    verb = judge(headline.get("difference"), headline.get("standard_error"))
+    claim = {
+        "better": f"{arm} beats random by {size}",
+        "worse": f"{arm} loses to random by {size}",
+        "tie": f"{arm} is within noise of random, {offset}",
+        "unknown": f"{arm} is at {offset} from random, with too few seeds to judge it",
+    }[verb]
+    tally = "" if total == 1 or verb == "unknown" else f": {_tally(row, by, total)}"
+    return f"At equal tokens, {claim}{tally}."
+
+
+def _seeds(n: int | None) -> str:
+    return f" ({n} seed{'s' if n != 1 else ''})" if n else ""
+
+
+def _tally(row: Mapping[str, Any], by: Mapping[str, Sequence[str]], total: int) -> str:
+    def extreme(domains: Sequence[str]) -> str:
+        most = max(domains, key=lambda d: abs(row[d]["difference"]))
+        return f"{'most on ' if len(domains) > 1 else ''}{most} {plus_minus(row[most])}"
+
+    parts = [f"{word} on {len(by[word])} of {total} ({extreme(by[word])})" for word in ("better", "worse") if by[word]]
+    if by["tie"]:
+        parts.append(f"within noise on {len(by['tie'])}" + ("" if parts else f" of {total}"))
+    if by["unknown"]:
+        parts.append(f"not to be judged on {len(by['unknown'])}")
+    return ", ".join(parts)
+
+
+def _placebo(row: Mapping[str, Any]) -> str:
+    by = judged(row)
+    total = sum(map(len, by.values()))
+    differs = by["better"] + by["worse"]
+    mean = row.get("macro") or {}
+    off_mean = judge(mean.get("difference"), mean.get("standard_error")) in ("better", "worse")
+    if by["unknown"] and not differs:
+        return "The placebo (the same scores, dealt to other rows) cannot be judged with so few seeds."
+    if not differs and not off_mean:
+        every = "" if total == 1 else f" on the mean and on all {total} domains"
+        return f"The placebo (the same scores, dealt to other rows) ties with random{every}, as it must."
+    places = [f"on {len(differs)} of {total} domains"] if differs else []
+    places += ["on the mean"] if off_mean else []
+    return (
+        f"The placebo (the same scores, dealt to other rows) differs from random {' and '.join(places)}: "
+        "it must tie, so read differences of that size as noise."
+    )

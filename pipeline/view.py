@@ -1,0 +1,231 @@
+"""What a task sees of one shard: which rows are alive before a node, and the values of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.contract import DROP
+from operators.kernels.counter import mix64
+from pipeline.errors import DataError
+from pipeline.manifest import Manifest, Shard
+from pipeline.reader import read_rows
+from pipeline.store import Store, key_of
+
+Rows = npt.NDArray[np.uint32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where an operator's column comes from: the source, the position, or another node's output."""
+
+    origin: str  # "source" | "uid" | "key" | "node"
+    name: str  # the column's name there
+    node: str = ""
+    key: str = ""
+    positional: bool = False
+    dtype: pa.DataType | None = None
+
+    def identity(self) -> str:
+        return f"{self.origin}:{self.key}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Which rows are alive: a tree of the sources, dropping nodes and joins above a node."""
+
+    kind: str  # "source" | "drop" | "all" | "any"
+    name: str = ""  # source name, or the dropping node's name
+    key: str = ""
+    positional: bool = False
+    below: tuple[Alive, ...] = ()
+
+    def identity(self) -> str:
+        return key_of(self.kind, self.name if self.kind == "source" else self.key, [b.identity() for b in self.below])
+
+    def drops(self) -> list[Alive]:
+        """Every dropping node in the tree, once, sources first."""
+        found: dict[str, Alive] = {}
+        for branch in self.below:
+            found |= {d.key: d for d in branch.drops()}
+        if self.kind == "drop":
+            found[self.key] = self
+        return list(found.values())
+
+
+def join(branches: Sequence[Alive], how: str) -> Alive:
+    """The rows alive in all (or any) of the branches."""
+    distinct = list(dict.fromkeys(branches))
+    return distinct[0] if len(distinct) == 1 else Alive(how, below=tuple(distinct))
+
+
+class ShardView:
+    """One shard of one source, with the node outputs that the store has for it."""
+
+    def __init__(self, store: Store, manifest: Manifest, index: int) -> None:
+        self.store, self.manifest = store, manifest
+        self.shard: Shard = manifest.shards[index]
+        self._tables: dict[tuple[str, bool], pa.Table] = {}
+
+    def folder(self, key: str, positional: bool) -> str:
+        """Where a node keeps its fragments for this shard. Values that depend on the position must
+        not be found again when the same rows stand elsewhere in another manifest."""
+        place = f"{self.shard.id}@{self.shard.base}" if positional else self.shard.id
+        return f"nodes/{key}/{place}"
+
+    def records(self, key: str, positional: bool) -> list[dict[str, object]]:
+        """The committed fragments of a node, in order of their first row."""
+        names = self.store.list(self.folder(key, positional))
+        found = (self.store.record(name) for name in names if name.endswith(".json"))
+        return [record for record in found if record is not None]
+
+    def table(self, key: str, positional: bool) -> pa.Table:
+        """All rows that a node has computed, by row; a row that two attempts computed counts once,
+        from the fragment that begins first."""
+        if (key, positional) not in self._tables:
+            folder = self.folder(key, positional)
+            parts = [
+                self.store.open_arrow(f"{folder}/{record['file']}").read_all()
+                for record in self.records(key, positional)
+            ]
+            self._tables[key, positional] = _union(parts) if parts else pa.table({"row": pa.array([], pa.uint32())})
+        return self._tables[key, positional]
+
+    def forget(self, key: str, positional: bool) -> None:
+        """Look again: a fragment was committed."""
+        self._tables.pop((key, positional), None)
+
+    def covered(self, key: str, positional: bool) -> Mask:
+        """Which rows a node has computed."""
+        mask = np.zeros(self.shard.rows, dtype=bool)
+        mask[_rows_of(self.table(key, positional))] = True
+        return mask
+
+    def alive(self, tree: Alive) -> Mask:
+        """Which rows are alive there."""
+        if tree.kind == "source":
+            wanted = tree.name in ("*", self.shard.source)
+            return np.full(self.shard.rows, wanted, dtype=bool)
+        masks = [self.alive(branch) for branch in tree.below]
+        if tree.kind == "any":
+            return np.asarray(np.logical_or.reduce(masks))
+        mask = np.asarray(np.logical_and.reduce(masks)).copy()
+        if tree.kind == "drop":
+            mask &= ~self.dropped(tree, mask)
+        return mask
+
+    def dropped(self, tree: Alive, entered: Mask) -> Mask:
+        """Which rows the dropping node at the top of the tree takes out of those that entered it."""
+        table = self.table(tree.key, tree.positional)
+        rows = _rows_of(table)
+        out = np.zeros(self.shard.rows, dtype=bool)
+        known = np.zeros(self.shard.rows, dtype=bool)
+        known[rows] = True
+        if (missing := entered & ~known).any():
+            row = int(np.flatnonzero(missing)[0])
+            raise DataError(f"{tree.name} has no verdict for {self.place(row)}: run it again")
+        if "drop" in table.column_names:
+            out[rows] = table["drop"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+        return out & entered
+
+    def place(self, row: int) -> str:
+        """`file:row` of a row of this shard, for messages."""
+        for piece in self.shard.pieces:
+            if row < piece.rows:
+                return f"{self.manifest.files[piece.file].path}:row {piece.first_row + row}"
+            row -= piece.rows
+        return f"shard {self.shard.index}:row {row}"
+
+    def values(self, column: Column, rows: Rows) -> pa.Array:
+        """A stored column at the given rows, which must have been computed."""
+        if not len(rows):
+            return pa.array([], column.dtype)
+        table = self.table(column.key, column.positional)
+        have = _rows_of(table)
+        at = np.searchsorted(have, rows)
+        if len(have) == 0 or at[-1] >= len(have) or not np.array_equal(have[at], rows):
+            bad = int(rows[~np.isin(rows, have)][0])
+            raise DataError(
+                f"{column.node}.{column.name} has no value for {self.place(bad)}, which is alive here: "
+                f"the row was dropped on the branch of {column.node}; join the branches with `join: all`"
+            )
+        values = table[column.name].combine_chunks()
+        if len(at) == len(have):
+            return values
+        return values.take(pa.array(at))
+
+    def source_columns(self, columns: Mapping[str, Column]) -> set[str]:
+        """The source's columns that these need."""
+        ids = {"id" for c in columns.values() if c.origin == "key" and c.name}
+        return {c.name for c in columns.values() if c.origin == "source"} | ids
+
+    def read(
+        self, source: set[str], rows: Rows, batch_rows: int
+    ) -> Iterator[tuple[Rows, pa.RecordBatch | None]]:
+        """The given rows in order, a batch at a time; without source columns nothing is read."""
+        if source:
+            yield from read_rows(self.manifest, self.shard, sorted(source), rows, batch_rows)
+            return
+        for start in range(0, len(rows), batch_rows):
+            yield rows[start : start + batch_rows], None
+
+    def assemble(self, columns: Mapping[str, Column], rows: Rows, read: pa.RecordBatch | None) -> pa.RecordBatch:
+        """These rows' columns under their read names; the uid alone where nothing is read."""
+        arrays = {name: self._array(column, rows, read) for name, column in columns.items()}
+        return pa.RecordBatch.from_pydict(arrays or {"uid": self._uid(rows)})
+
+    def _uid(self, rows: Rows) -> pa.Array:
+        return pa.array(rows.astype(np.int64) + self.shard.base)
+
+    def _array(self, column: Column, rows: Rows, read: pa.RecordBatch | None) -> pa.Array:
+        match column.origin:
+            case "uid":
+                return self._uid(rows)
+            case "key":
+                return self._key(column, rows, read)
+            case "node":
+                return self.values(column, rows)
+            case _:
+                return pa.array([], column.dtype) if read is None else read.column(column.name)
+
+    def _key(self, column: Column, rows: Rows, read: pa.RecordBatch | None) -> pa.Array:
+        if not column.name:
+            return pa.array(mix64((rows.astype(np.int64) + self.shard.base).astype(np.uint64)))
+        if read is None:
+            return pa.array([], pa.uint64())
+        from operators.kernels.hash128 import hash_text
+
+        ids = read.column("id")
+        if ids.null_count:
+            row = int(rows[int(pc.index(ids.is_null(), True).as_py())])
+            raise DataError(f"{self.place(row)}: the id is null; ids key all randomness, so every row needs one")
+        return pa.array(hash_text(pc.cast(ids, pa.large_string()))[0])
+
+
+def _rows_of(table: pa.Table) -> Rows:
+    return np.asarray(table["row"].combine_chunks().to_numpy(zero_copy_only=False), dtype=np.uint32)
+
+
+def _union(parts: list[pa.Table]) -> pa.Table:
+    """Fragments as one table sorted by row, the first fragment winning."""
+    if len(parts) == 1:
+        return parts[0].combine_chunks()
+    names = list(dict.fromkeys(name for part in parts for name in part.column_names))
+    types = {f.name: f.type for part in parts for f in part.schema}
+    filled = [
+        pa.table({n: part[n] if n in part.column_names else pa.nulls(part.num_rows, types[n]) for n in names})
+        for part in parts
+    ]
+    table = pa.concat_tables(filled).unify_dictionaries().combine_chunks()
+    _, first = np.unique(_rows_of(table), return_index=True)
+    return table.take(pa.array(first))
+
+
+def is_drop(dtype: pa.DataType) -> bool:
+    return bool(dtype == DROP)
