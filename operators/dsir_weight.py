@@ -61,5 +61,7 @@ class DsirWeight(MapOp):
                 f"count and weigh with the same fields"
             )
         if name == "target" and not counts.any():
-            raise ValueError("dsir_weight: the target has no text; name a file with documents in its text column")
+            raise ValueError(
+                "dsir_weight: the target has no text; name a file that has some in its text column"
+            )
         return np.log(counts + self.smoothing) - np.log(counts.sum() + self.smoothing * self.buckets)

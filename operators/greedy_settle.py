@@ -14,6 +14,7 @@ from operators.kernels.asking import GONE, KEPT, UNDECIDED
 from operators.kernels.lists import flat
 
 _EDGE_BYTES = 24
+_STAYS, _GOES = -1, -2  # in the place of a partner: the document was decided in this round
 
 
 class GreedySettle(FoldOp):
@@ -45,13 +46,16 @@ class GreedySettle(FoldOp):
         return _EDGE_BYTES * self.solve_up_to + 1024
 
     def fold(self, batch: pa.RecordBatch, uses: Uses) -> Artifact:
-        open_ = self._status(batch) == UNDECIDED
+        status = self._status(batch)
         lengths, partner = flat(batch.column("/ask.open"))
-        wanted = np.repeat(open_, lengths)
-        uid = np.repeat(np.asarray(batch.column("uid")), lengths)[wanted]
-        rank = np.repeat(np.asarray(batch.column("/rank.rank")), lengths)[wanted]
-        count = np.array([open_.sum(), len(uid)], np.int64)
-        return self._bounded({"count": count, "uid": uid, "rank": rank, "partner": partner[wanted]})
+        waits = status == UNDECIDED
+        settled = self._was_open(batch) & ~waits
+        uid, rank = np.asarray(batch.column("uid")), np.asarray(batch.column("/rank.rank"))
+        row = np.concatenate([np.repeat(np.arange(len(uid)), lengths * waits), np.flatnonzero(settled)])
+        verdict = np.where(status == KEPT, _STAYS, _GOES)[settled]
+        edges = np.concatenate([partner[np.repeat(waits, lengths)], verdict])
+        count = np.array([waits.sum(), len(row)], np.int64)
+        return self._bounded({"count": count, "uid": uid[row], "rank": rank[row], "partner": edges})
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
         joined = {name: np.concatenate([a[name], b[name]]) for name in ("uid", "rank", "partner")}
@@ -73,6 +77,13 @@ class GreedySettle(FoldOp):
             status = np.where((status == UNDECIDED) & (state["uid"][place] == uid), solved, status)
         return {"status": pa.array(status.astype(np.int8))}
 
+    def _was_open(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """Whether the document was undecided when it was asked."""
+        if not self.first:
+            return np.asarray(batch.column("last.settle.status")) == UNDECIDED
+        lengths, _ = flat(batch.column("/ask.open"))
+        return batch.column("/ask.beaten").to_numpy(zero_copy_only=False) | (lengths > 0)
+
     def _status(self, batch: pa.RecordBatch) -> npt.NDArray[np.int8]:
         lengths, _ = flat(batch.column("/ask.open"))
         beaten = batch.column("/ask.beaten").to_numpy(zero_copy_only=False)
@@ -93,11 +104,12 @@ class GreedySettle(FoldOp):
 def greedy(
     uid: npt.NDArray[np.int64], rank: npt.NDArray[np.uint64], partner: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """(uids ascending, kept) of the documents with open edges (uid -> earlier partner): in keep order,
-    one is kept if and only if none of its partners is."""
+    """(uids ascending, kept) from the edges of all documents that were open (uid -> earlier partner,
+    or the verdict of this round): in keep order, one is kept if and only if no partner is."""
     kept: dict[int, bool] = {}
     order = np.lexsort([uid, rank])
     for one, other in zip(uid[order].tolist(), partner[order].tolist(), strict=True):
-        kept[one] = kept.get(one, True) and not kept[other]
+        free = other == _STAYS if other < 0 else not kept[other]
+        kept[one] = kept.get(one, True) and free
     uids = np.array(sorted(kept), np.int64)
     return uids, np.array([kept[one] for one in uids.tolist()], bool)

@@ -78,7 +78,10 @@ def _value_ticks(edges: Sequence[float], width: float) -> list[Tick]:
     even = (high - low) / bins
     if all(abs(edges[i] - low - i * even) <= 1e-3 * even for i in range(bins + 1)):
         values = steps(low, high, 4)
-        return [Tick(width * (v - low) / (high - low), t) for v, t in zip(values, tick_labels(values), strict=True)]
+        return [
+            Tick(width * (v - low) / (high - low), t)
+            for v, t in zip(values, tick_labels(values), strict=True)
+        ]
     return [Tick(width * i / bins, number(edges[i])) for i in range(0, bins + 1, max(1, bins // 4))]
 
 

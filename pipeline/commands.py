@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the config, then prints the funnel and where the report is."""
     from pipeline.progress import Progress
 
-    with Progress(plain=arguments.plain) as progress:
+    with _terminations_interrupt(), Progress(plain=arguments.plain) as progress:
         progress.note(f"tamis {tamis_version()}: reading {arguments.config}")
         config = _config(arguments)
         from pipeline.run import run as run_config
@@ -40,6 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     print_summary(data, sys.stdout, data.get("report"))
     return 0
+
+
+@contextmanager
+def _terminations_interrupt() -> Iterator[None]:
+    """A cluster that takes the machine away sends SIGTERM: it ends the run like Ctrl-C, resumable."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,9 @@ MOST_SAMPLES = 6  # of one reason of one node
 ALIKE = 0.3  # below this share of common words, marks would cover everything and say nothing
 
 # Words, runs of white space, single signs; letters of scripts without spaces one by one.
-_WORDS = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w{1,40}|\s+|[^\w\s]")
+_WORDS = re.compile(
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w{1,40}|\s+|[^\w\s]"
+)
 
 Pieces = list[tuple[str, bool]]  # consecutive text and whether the other document lacks it
 
@@ -89,4 +91,17 @@ def differing_words(a: str, b: str) -> tuple[Pieces, Pieces, bool]:
     for tag, i, j, k, m in matcher.get_opcodes():
         first.append(("".join(left[i:j]), tag != "equal"))
         second.append(("".join(right[k:m]), tag != "equal"))
-    return first, second, True
+    return _bridged(first), _bridged(second), True
+
+
+def _bridged(pieces: Pieces) -> Pieces:
+    """Neighbouring marks joined over the blanks between them."""
+    result: Pieces = []
+    for i, (text, differs) in enumerate(pieces):
+        blank = text.strip(" ") == "" and 0 < i < len(pieces) - 1 and pieces[i - 1][1] and pieces[i + 1][1]
+        differs = differs or blank
+        if result and result[-1][1] == differs:
+            result[-1] = (result[-1][0] + text, differs)
+        else:
+            result.append((text, differs))
+    return result

@@ -82,9 +82,14 @@ def load_config(path: str | Path, sets: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a YAML config") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    document = read(text, str(path))
+    return parse_config(text, file, sets)
+
+
+def parse_config(text: str, file: Path, sets: Sequence[str] = ()) -> Config:
+    """The config of this text, as if it stood in that file. Raises as load_config."""
+    document = read(text, str(file))
     if not isinstance(document.value, dict):
-        raise ConfigError(f"{path}:1: a config is a mapping with the keys {', '.join(SECTIONS)}")
+        raise ConfigError(f"{file}:1: a config is a mapping with the keys {', '.join(SECTIONS)}")
     for argument in sets:
         apply_set(document, argument)
     parts = ConfigReader(document, file.parent).parts()

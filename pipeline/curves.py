@@ -95,7 +95,9 @@ def _points(train: Mapping[str, Any], arm: Arm, domain: str) -> Points:
         cell = point(entry, domain)
         if cell is not None and cell.get("mean") is not None and math.isfinite(cell["mean"]):
             spread = float(cell.get("std") or 0.0)
-            result.append((float(entry["tokens"]), float(cell["mean"]), spread if math.isfinite(spread) else 0.0))
+            result.append(
+                (float(entry["tokens"]), float(cell["mean"]), spread if math.isfinite(spread) else 0.0)
+            )
     return result
 
 
@@ -115,7 +117,10 @@ def _panel(
     def y(loss: float) -> float:
         return height * (high - loss) / (high - low)
 
-    lines = [Line(arm, *_paths([(x(t), y(m), height * s / (high - low)) for t, m, s in p])) for arm, p in series.items()]
+    lines = [
+        Line(arm, *_paths([(x(t), y(m), height * s / (high - low)) for t, m, s in p]))
+        for arm, p in series.items()
+    ]
     values = steps(low, high, 4)
     y_ticks = [Tick(y(v), label) for v, label in zip(values, tick_labels(values), strict=True)]
     tokens = steps(start, end, 3)
@@ -182,7 +187,7 @@ class Forest:
     height: float
 
 
-def forest(train: Mapping[str, Any], width: float = 800, pitch: float = 15) -> Forest | None:
+def forest(train: Mapping[str, Any], width: float, pitch: float = 15) -> Forest | None:
     """The final differences to random, arm by arm; None when nothing was compared."""
     paired = train.get("paired") or {}
     arms = [a for a in arms_of(train) if paired.get(a.name)]
@@ -210,9 +215,11 @@ def forest(train: Mapping[str, Any], width: float = 800, pitch: float = 15) -> F
                 d, e = cell["difference"], _error(cell)
                 text = f"{arm.name} on {TITLES.get(domain, domain)}: {plus_minus(cell)} nats per byte"
                 side = judge(d, cell.get("standard_error"))
-                marks.append(Mark(arm, x(d), x(d - e), x(d + e), i * tall + 7 + pitch * (j + 0.5), side, text))
+                marks.append(
+                    Mark(arm, x(d), x(d - e), x(d + e), i * tall + 7 + pitch * (j + 0.5), side, text)
+                )
         rows.append(((i + 0.5) * tall, domain, TITLES.get(domain, domain), marks))
-    values = steps(low, high, 6)
+    values = steps(low, high, min(6, int(width / 55)))
     plain = zip(values, tick_labels(values), strict=True)
     labels = ["+" + label if v > 0 and label != "0" else label for v, label in plain]
     ticks = [Tick(x(v), label) for v, label in zip(values, labels, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from operators.contract import ColumnOp, Kind, Operator, Recipe
+from operators.contract import ColumnOp, Kind, LoopOp, Operator, Recipe
 from pipeline.catalog import FLOORS, SHAPES, OpSpec, find, names
 from pipeline.errors import ConfigError
 from pipeline.fields import field_text
@@ -21,30 +21,47 @@ FLOOR_TEXT = {"operators": "CPU operators", "gpu_ops": "operators with a model o
 
 
 def overview() -> str:
-    """Every operator in one line, by floor and shape."""
-    lines: list[str] = []
+    """Every operator in one line, by floor and shape; what recipes are made of comes last."""
+    kinds, missing = _all()
+    inner = {part for name, kind in kinds.items() for part in _parts(OpSpec(name), kind)}
     width = max(map(len, names()), default=0)
+    lines: list[str] = []
     for floor in FLOORS:
-        for shape, found in _by_shape(floor).items():
-            lines += [f"{FLOOR_TEXT[floor]}: {shape}" if shape else f"{FLOOR_TEXT[floor]}: not installed"]
-            lines += [f"  {name:<{width}}  {text}" for name, text in found]
-            lines.append("")
+        for shape in sorted(SHAPES, key=lambda shape: shape != Recipe.__name__):
+            found = {n: k for n, k in kinds.items() if _place(n, k) == (floor, shape) and n not in inner}
+            lines += _section(f"{FLOOR_TEXT[floor]}: {shape}", found, width)
+    lines += _section("parts of recipes, usable alone", {n: kinds[n] for n in kinds if n in inner}, width)
+    lines += [f"{name:<{width}}  {text}" for name, text in missing.items()]
     return "\n".join([*lines, "`tamis ops NAME` shows fields, columns and an example"])
 
 
-def _by_shape(floor: str) -> dict[str, list[tuple[str, str]]]:
-    """Shape -> names and summaries; operators whose packages are missing come under an empty shape."""
-    found: dict[str, list[tuple[str, str]]] = {shape: [] for shape in [*SHAPES, ""]}
-    for name, module in names().items():
-        if not module.startswith(f"{floor}."):
-            continue
+def _section(title: str, kinds: Mapping[str, type[Operator]], width: int) -> list[str]:
+    lines = [f"  {name:<{width}}  {summary(kind)}" for name, kind in kinds.items()]
+    return [title, *lines, ""] if lines else []
+
+
+def _place(name: str, kind: type[Operator]) -> tuple[str, str]:
+    return names()[name].partition(".")[0], shape_of(kind)
+
+
+def _all() -> tuple[dict[str, type[Operator]], dict[str, str]]:
+    """The classes by name, and what is missing for those that do not load."""
+    kinds: dict[str, type[Operator]] = {}
+    missing: dict[str, str] = {}
+    for name in names():
         try:
-            kind = OpSpec(name).cls()
+            kinds[name] = OpSpec(name).cls()
         except ConfigError as error:
-            found[""].append((name, str(error)))
-            continue
-        found[shape_of(kind)].append((name, summary(kind)))
-    return {shape: operators for shape, operators in found.items() if operators}
+            missing[name] = str(error)
+    return kinds, missing
+
+
+def _parts(spec: OpSpec, kind: type[Operator]) -> set[str]:
+    """The operators of which this one is made, over all its examples."""
+    found = [spec.check(dict(fields))[0] for fields in kind.examples]
+    made = [operator.parts() for operator in found if isinstance(operator, Recipe)]
+    made += [operator.step(number) for operator in found if isinstance(operator, LoopOp) for number in (0, 1)]
+    return {part.op for parts in made for part in parts}
 
 
 def shape_of(kind: type[Operator]) -> str:

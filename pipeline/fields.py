@@ -77,20 +77,33 @@ def known_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def whole_counts(model: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with `150k`, `1.5M`, `2B` read as numbers where the model wants an integer."""
-    return {name: _whole_count(known_fields(model).get(name), value) for name, value in fields.items()}
+    """The fields with `150k`, `1.5M`, `2B` read as numbers where the model wants integers, also in
+    lists and mappings of them."""
+    known = known_fields(model)
+    return {
+        name: _counts(known[name].annotation, value) if name in known else value
+        for name, value in fields.items()
+    }
 
 
-def _whole_count(field: FieldInfo | None, value: Any) -> Any:
-    if field is None or not isinstance(value, str):
-        return value
-    members = list(alternatives(field.annotation))
-    if int not in members or str in members:
-        return value
+def _counts(annotation: Any, value: Any) -> Any:
+    members = list(alternatives(annotation))
+    if isinstance(value, str):
+        return _count(value) if int in members and str not in members else value
+    for member in members:
+        origin, inside = get_origin(member), get_args(member)
+        if isinstance(value, dict) and isinstance(origin, type) and issubclass(origin, Mapping) and inside:
+            return {key: _counts(inside[1], item) for key, item in value.items()}
+        if isinstance(value, list) and origin in (list, tuple) and inside:
+            return [_counts(inside[0], item) for item in value]
+    return value
+
+
+def _count(text: str) -> int | str:
     try:
-        return parse_count(value)
+        return parse_count(text)
     except ValueError:
-        return value
+        return text
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], owner: str) -> list[Problem]:

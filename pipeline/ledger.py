@@ -12,8 +12,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, parse_config
 from pipeline.graph import Node
+from pipeline.manifest import Manifest
 from pipeline.store import Store
 
 BEAT_S = 60.0
@@ -84,3 +85,9 @@ def load_run(store: Store, run_id: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"no run {run_id or 'last'!r} in {store.url}; the latest are: {listed}")
     data: dict[str, Any] = json.loads(store.read(f"runs/{matches[0]}/run.json"))
     return data
+
+
+def rebuild(store: Store, config: Config, run: dict[str, Any]) -> tuple[Config, dict[str, Manifest]]:
+    """The config and the manifests of a finished run, whatever the config file says today."""
+    then = parse_config(run["config"], config.file, run.get("sets", ()))
+    return then, {name: Manifest.from_json(store.read(rel)) for name, rel in run["manifests"].items()}

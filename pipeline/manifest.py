@@ -43,7 +43,7 @@ class SourceConfig(Protocol):
     @property
     def id(self) -> str | None: ...
     @property
-    def schema(self) -> Mapping[str, str] | None: ...
+    def types(self) -> Mapping[str, str] | None: ...
     @property
     def format(self) -> str: ...
     @property
@@ -74,7 +74,7 @@ def take_inventory(sources: Mapping[str, SourceConfig], base: Path, store: Store
 
 
 def _settings(config: SourceConfig) -> Settings:
-    schema = tuple((config.schema or {}).items())
+    schema = tuple((config.types or {}).items())
     for _, name in schema:
         arrow_type(name)
     return Settings(config.text, config.id, schema, config.shard_bytes)

@@ -56,9 +56,7 @@ def _main(config: Config, store: Store, options: RunOptions, convert: Convert) -
         inventory = take_inventory(config.sources, config.base, store)
     name = source_name(config)
     previous = None if options.accept_source else latest(store, name)
-    manifest = inventory.manifest(store, previous)
-    _save(store, name, manifest)
-    return manifest
+    return inventory.manifest(store, previous)
 
 
 def source_name(config: Config) -> str:
@@ -78,11 +76,18 @@ def latest(store: Store, name: str) -> Manifest | None:
         raise DataError(f"{store.path(names[-1])} is damaged ({error}); delete it and run again") from error
 
 
-def _save(store: Store, name: str, manifest: Manifest) -> None:
-    names = store.list(name)
-    text = manifest.to_json().encode()
-    if not names or store.read(names[-1]) != text:
-        store.commit(f"{name}/{len(names):06d}.json", text)
+def save(store: Store, config: Config, found: Mapping[str, Manifest]) -> dict[str, str]:
+    """Keep the manifests; their names in the store, for whoever reads this run later."""
+    names = {}
+    for source, manifest in found.items():
+        folder = source_name(config) if source == MAIN else f"manifests/{key_of('side', source)}"
+        text = manifest.to_json().encode()
+        known = store.list(folder)
+        if not known or store.read(known[-1]) != text:
+            known.append(f"{folder}/{len(known):06d}.json")
+            store.commit(known[-1], text)
+        names[source] = known[-1]
+    return names
 
 
 def side_sources(config: Config) -> list[str]:
@@ -97,24 +102,25 @@ def side_sources(config: Config) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _side(path: str, config: Config, store: Store, convert: Convert) -> Manifest:
-    """The manifest of a side file, read with the source's names or, where it has not those, as `text`."""
+def side_inventory(path: str, config: Config, store: Store) -> Inventory:
+    """What is there of a side file, read with the source's names or, where it has not those, as `text`."""
     text = next(iter(config.sources.values())).text
     problems: list[ConfigError] = []
     for column in dict.fromkeys([text, "text"]):
         source: Mapping[str, SourceConfig] = {MAIN: SourceConfig(path=path, text=column)}
         try:
             inventory = take_inventory(source, config.base, store)
-            if inventory.to_convert:
-                inventory.schemas(store)
-                convert(list(inventory.to_convert))
-                inventory = take_inventory(source, config.base, store)
-            return inventory.manifest(store, None)
+            inventory.schemas(store)
         except ConfigError as error:
             problems.append(error)
+        else:
+            return inventory
     raise problems[0]
 
 
-def peek(config: Config, store: Store) -> Inventory:
-    """What is there now, for a plan that must not convert anything."""
-    return take_inventory(config.sources, config.base, store)
+def _side(path: str, config: Config, store: Store, convert: Convert) -> Manifest:
+    inventory = side_inventory(path, config, store)
+    if inventory.to_convert:
+        convert(list(inventory.to_convert))
+        inventory = side_inventory(path, config, store)
+    return inventory.manifest(store, None)

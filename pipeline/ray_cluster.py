@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,8 @@ def _private_settings() -> dict[str, str]:
     settings = {"RAY_USAGE_STATS_ENABLED": "0"}
     if not os.environ.get("RAY_AUTH_MODE"):
         settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    installed = (sys.prefix, sys.base_prefix)
-    own = [p for p in sys.path if p and os.path.exists(p) and not p.startswith(installed)]
+    python = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = [p for p in sys.path if os.path.isdir(p) and not p.startswith(python)]
     settings["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(own))
     return settings
 

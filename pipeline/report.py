@@ -13,13 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import units
 from pipeline.charts import histogram
-from pipeline.compare_text import Sample, sample_groups
+from pipeline.compare_text import sample_groups
 from pipeline.curves import arms_of, forest, panels
 from pipeline.funnel import Step, first_bytes, funnel
 from pipeline.verdict import MEANS, TITLES, judge, plus_minus, verdict
 
 MOST_GROUPS = 14  # groups shown at once; the rest are folded away
 MOST_CONFIG = 200_000  # characters of the config's text
+WIDE, NARROW = 800, 210  # widths of the differences' drawing on a screen and on a telephone
 MOST_KEY = 200  # characters of a name
 
 
@@ -80,7 +81,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update({n: getattr(units, n) for n in ("count", "short", "nbytes", "seconds", "signed", "number")})
+    env.filters.update({n: getattr(units, n) for n in ("count", "rows", "short", "nbytes", "seconds")})
     env.filters["value"] = _value
     env.globals.update({"percent": units.percent, "NONE": units.NONE})
     return env
@@ -123,7 +124,7 @@ def _tiles(run: Mapping[str, Any], steps: list[Step]) -> list[dict[str, str]]:
     tokens_in = max((n["tokens_in"] for n in nodes if n.get("tokens_in") is not None), default=None)
     bytes_in, bytes_out = first_bytes(run), chosen.get("bytes_out")
     result = [
-        _tile("Documents", units.short(rows_in), units.short(rows_out), rows_out, rows_in),
+        _tile("Documents", units.rows(rows_in), units.rows(rows_out), rows_out, rows_in),
         _tile("Text", units.nbytes(bytes_in), units.nbytes(bytes_out), bytes_out, bytes_in),
     ]
     if tokens_out is not None:
@@ -132,7 +133,9 @@ def _tiles(run: Mapping[str, Any], steps: list[Step]) -> list[dict[str, str]]:
     note = f"{units.seconds(cpu)} of CPU" if cpu is not None else ""
     result.append({"name": "Time", "value": units.seconds(run.get("seconds")), "note": note})
     memory = units.nbytes(run.get("peak_memory_bytes"))
-    result.append({"name": "Peak memory", "value": memory, "note": f"{run.get('engine') or 'unknown'} engine"})
+    result.append(
+        {"name": "Peak memory", "value": memory, "note": f"{run.get('engine') or 'unknown'} engine"}
+    )
     return result
 
 
@@ -150,7 +153,15 @@ def _costs(steps: list[Step]) -> list[dict[str, Any]]:
             fields = ("seconds", "cpu_seconds", "computed_rows", "cached_rows")
             sums: dict[str, Any] = {f: sum(m.get(f) or 0 for m in members) for f in fields}
             memory = max((m.get("peak_memory_bytes") or 0 for m in members), default=0)
-            rows.append({"name": step.name, "op": step.node.get("op"), "parts": len(step.parts), "memory": memory, **sums})
+            rows.append(
+                {
+                    "name": step.name,
+                    "op": step.node.get("op"),
+                    "parts": len(step.parts),
+                    "memory": memory,
+                    **sums,
+                }
+            )
     most = max([1e-9, *(r[f] for r in rows for f in ("seconds", "cpu_seconds"))])
     for row in rows:
         both = row["computed_rows"] + row["cached_rows"]
@@ -171,13 +182,21 @@ def _groups(groups: Mapping[str, Any] | None) -> dict[str, Any] | None:
     for name in names:
         a, b = came.get(name, 0), left.get(name, 0)
         share_in, share_out = a / total_in if total_in else 0.0, b / total_out if total_out else 0.0
-        rows.append({"name": name or "(none)", "in": a, "out": b, "share_in": share_in, "share_out": share_out})
+        rows.append(
+            {"name": name or "(none)", "in": a, "out": b, "share_in": share_in, "share_out": share_out}
+        )
     top = max([1e-9, *(r[s] for r in rows for s in ("share_in", "share_out"))])
     for row in rows:
         row["bar_in"], row["bar_out"] = 100 * row["share_in"] / top, 100 * row["share_out"] / top
     folded = rows[MOST_GROUPS:] if len(rows) > MOST_GROUPS + 2 else []
     shown = rows[: len(rows) - len(folded)]
-    return {"column": groups.get("column") or "group", "shown": shown, "folded": folded, "in": total_in, "out": total_out}
+    return {
+        "column": groups.get("column") or "group",
+        "shown": shown,
+        "folded": folded,
+        "in": total_in,
+        "out": total_out,
+    }
 
 
 def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -188,7 +207,8 @@ def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "arms": arms_of(train),
         "panels": drawn,
-        "forest": forest(train),
+        "forest": forest(train, WIDE),
+        "narrow_forest": forest(train, NARROW),
         "table": list(_loss_table(train, [p.domain for p in drawn])),
         "resources": _resources(train.get("resources")),
         "seeds": max((len(a.get("seeds") or []) for a in train["arms"].values()), default=0),
@@ -208,18 +228,28 @@ def _loss_table(train: Mapping[str, Any], domains: list[str]) -> Iterator[dict[s
 
 
 def _resources(resources: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """What the training took, one line for each figure."""
+    """What the training took, one line for each figure, with the unit that its name tells."""
     result: list[tuple[str, str]] = []
     for key, value in (resources or {}).items():
-        name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, Mapping):
-            result += _resources(value, f"{name}: ")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            show = units.nbytes if "bytes" in key else units.seconds if key.endswith("seconds") else units.short
-            result.append((name, show(value)))
+            result += _resources(value, f"{prefix}{_words(key)}, ")
         elif value is not None:
-            result.append((name, _value(value)))
+            result.append((prefix + _words(key), _figure(key, value)))
     return result
 
 
-__all__ = ["Sample", "clean", "render", "write_report"]
+def _words(key: str) -> str:
+    return key.removesuffix("_bytes").replace("_", " ").replace("flops", "FLOPs")
+
+
+def _figure(key: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _value(value)
+    if "bytes" in key:
+        return units.nbytes(value)
+    if "flop" in key:
+        return units.short(value, "FLOP")
+    return units.seconds(value) if key.endswith("seconds") else units.short(value)
+
+
+__all__ = ["clean", "render", "write_report"]

@@ -22,7 +22,7 @@ from pipeline.export import Export, cut_files, identity, write_export
 from pipeline.graph import MAIN, SIZE, Graph, Node, Wish
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
-from pipeline.prepare import RunOptions, manifests, open_store
+from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
 from pipeline.tasks import Done, artifact_name
@@ -53,6 +53,7 @@ class Run:
         """The whole run; the run data, written to the run folder too."""
         engine.check_store(self.store)
         self.sources = manifests(self.config, self.store, self.options, self._converter(engine))
+        self.saved = save(self.store, self.config, self.sources)
         manifest = self.sources[MAIN]
         self.progress.note(
             f"{manifest.rows:,} documents in {len(manifest.files)} files, {len(manifest.shards)} shards; "
@@ -192,7 +193,7 @@ class Run:
             "recipe": node.recipe, "description": doc[0] if doc else "", "quarantined": quarantined,
             "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,
             "cached_rows": counts.get("rows_in", 0) - computed, "rounds": self.driver.rounds.get(node.name),
-            "key": node.key,
+            "key": node.key, "store_bytes": done.bytes,
         }  # fmt: skip
 
     def _train(self, engine: Engine) -> dict[str, Any] | None:
@@ -209,6 +210,7 @@ class Run:
             "name": self.config.file.stem,
             "config": self.config.text,
             "sets": list(self.config.sets),
+            "manifests": self.saved,
             "started": datetime.fromtimestamp(self.began, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.began,
             "cpu_seconds": time.process_time() - self.cpu_began,

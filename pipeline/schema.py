@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,6 +24,8 @@ from pipeline.sections import (
 from pipeline.trainer_fields import train_config
 
 Json = dict[str, Any]
+Schemas = dict[type[BaseModel], Json]
+SECTIONS: tuple[type[BaseModel], ...] = (SourceConfig, NodeSection, ExportConfig, TopSection, TrainSection)
 VARIABLE = r"\$\{"
 COUNT = rf"^[-+]?[0-9][0-9._]*([eE][-+]?[0-9]+)? *[kKmMgGbBtT]?$|{VARIABLE}"
 
@@ -31,20 +33,31 @@ COUNT = rf"^[-+]?[0-9][0-9._]*([eE][-+]?[0-9]+)? *[kKmMgGbBtT]?$|{VARIABLE}"
 def config_schema() -> Json:
     """The schema; operators whose packages are not installed take any field."""
     operators = dict(_operators())
-    schemas, definitions = _models([kind for kind in operators.values() if kind is not None])
-    own = schemas["NodeSection"]["properties"]
-    variants = {name: _variant(name, kind, own, schemas) for name, kind in operators.items()}
-    variants["file"] = _any_fields({"type": "string", "pattern": r"(/|\.py$)"}, own)
+    trainer = _trainer()
+    schemas, shared = _schemas([*SECTIONS, *trainer, *(kind for kind in operators.values() if kind)])
+    own = schemas[NodeSection]["properties"]
+    variants = {f"op.{name}": _variant(name, kind, own, schemas) for name, kind in operators.items()}
+    variants["op.file"] = _any_fields({"type": "string", "pattern": r"(/|\.py$)"}, own)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "tamis config",
         "type": "object",
-        "properties": _sections(schemas, [f"op.{name}" for name in variants], trainer),
+        "properties": {**_sections(schemas, list(variants)), "train": _train(schemas, trainer)},
         "required": ["nodes"],
         "oneOf": [{"required": ["source"]}, {"required": ["sources"]}],
         "additionalProperties": False,
-        "$defs": {**others, **{f"op.{name}": variant for name, variant in variants.items()}},
+        "$defs": {**shared, **variants},
     }
+
+
+def _schemas(models: Sequence[type[BaseModel]]) -> tuple[Schemas, Json]:
+    """The schema of every model, and the definitions to which they refer."""
+    refs, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
+    )
+    shared: Json = dict(definitions["$defs"])
+    names = {model: refs[model, "validation"]["$ref"].rsplit("/", 1)[1] for model in models}
+    return {model: shared.pop(name) for model, name in names.items()}, shared
 
 
 def _operators() -> Iterator[tuple[str, type[Operator] | None]]:
@@ -62,14 +75,7 @@ def _trainer() -> list[type[BaseModel]]:
         return []
 
 
-def _resolved(schema: Json, definitions: Json) -> Json:
-    """The schema itself where it is only a reference."""
-    reference = schema.get("$ref")
-    found: Json = definitions[reference.rsplit("/", 1)[1]] if reference else schema
-    return found
-
-
-def _sections(schemas: dict[Any, Json], variants: list[str], trainer: list[type[BaseModel]]) -> Json:
+def _sections(schemas: Schemas, variants: Sequence[str]) -> Json:
     source, export = schemas[SourceConfig], schemas[ExportConfig]
     reserved = "|".join(f"{name}$" for name in RESERVED)
     named = {"pattern": f"^(?!{reserved}){NAME}$"}
@@ -90,11 +96,10 @@ def _sections(schemas: dict[Any, Json], variants: list[str], trainer: list[type[
             "minProperties": 1,
         },
         "export": {"anyOf": [export, {"type": "array", "items": export}]},
-        "train": _train(schemas, trainer),
     }
 
 
-def _train(schemas: dict[Any, Json], trainer: list[type[BaseModel]]) -> Json:
+def _train(schemas: Schemas, trainer: Sequence[type[BaseModel]]) -> Json:
     section = schemas[TrainSection]
     properties = {key: value for key, value in section["properties"].items() if key != "trainer"}
     for model in trainer:
@@ -102,7 +107,7 @@ def _train(schemas: dict[Any, Json], trainer: list[type[BaseModel]]) -> Json:
     return {**section, "properties": properties, "additionalProperties": not trainer}
 
 
-def _variant(name: str, kind: type[Operator] | None, own: Json, schemas: dict[Any, Json]) -> Json:
+def _variant(name: str, kind: type[Operator] | None, own: Json, schemas: Schemas) -> Json:
     if kind is None:
         return _any_fields({"const": name}, own)
     schema = schemas[kind]

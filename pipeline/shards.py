@@ -18,6 +18,9 @@ SMALLEST, LARGEST, WANTED_SHARDS = 32_000_000, 256_000_000, 64
 MOST_ROWS = 1 << 31  # row numbers within a shard are uint32
 
 
+Json = str | bytes
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a source is read: which column is the text, which the id, types by column name."""
@@ -113,7 +116,7 @@ class Manifest:
         return self.shards[-1].base + self.shards[-1].rows if self.shards else 0
 
     @property
-    def size(self) -> int:
+    def bytes(self) -> int:
         """Bytes of the files as they lie there."""
         return sum(file.bytes for file in self.files)
 
@@ -137,7 +140,7 @@ class Manifest:
         return json.dumps(record, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Manifest:
+    def from_json(cls, text: Json) -> Manifest:
         """Raises ValueError, KeyError or TypeError when the text is no manifest."""
         record = json.loads(text)
         return cls(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 MINUS = "−"
 NONE = "–"
-_STEPS = ("", "k", "M", "G", "T", "P")
+_PLAIN = ("", "k", "M", "B", "T", "Q")  # of documents and tokens
+_UNITS = ("", "k", "M", "G", "T", "P", "E", "Z")  # before a unit
 
 
 def known(value: float | None) -> bool:
@@ -20,17 +21,22 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}".replace("-", MINUS) if value is not None and known(value) else NONE
 
 
+def rows(value: float | None) -> str:
+    """A number of rows in full, or in short from a hundred million on."""
+    return short(value) if value is not None and value >= 1e8 else count(value)
+
+
 def short(value: float | None, unit: str = "") -> str:
-    """At most four figures and a decimal prefix: 85.0 k, 4.82 M, 512."""
+    """Three figures and a decimal prefix: 85.0 k, 4.82 M, 1.31 B, 512; with a unit 1.31 GB."""
     if value is None or not known(value):
         return NONE
     if math.isinf(value):
         return ("∞" if value > 0 else MINUS + "∞") + (f" {unit}" if unit else "")
-    size, step = abs(value), 0
-    while size >= 999.5 and step < len(_STEPS) - 1:
+    size, step, prefixes = abs(value), 0, _UNITS if unit else _PLAIN
+    while size >= 999.5 and step < len(prefixes) - 1:
         size, step = size / 1000, step + 1
     digits = 0 if step == 0 and size == int(size) else 2 - (size >= 9.995) - (size >= 99.95)
-    prefix = f" {_STEPS[step]}{unit}".rstrip()
+    prefix = f" {prefixes[step]}{unit}".rstrip()
     return (MINUS if value < 0 else "") + f"{size:.{digits}f}{prefix}"
 
 

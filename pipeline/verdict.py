@@ -55,7 +55,11 @@ def plus_minus(cell: Mapping[str, Any], sign: bool = True) -> str:
     """A difference with its standard error: −0.310 ± 0.020."""
     value, error = cell.get("difference"), cell.get("standard_error")
     text = signed(value) if sign or value is None else f"{abs(value):.3f}"
-    return f"{text} ± {error:.3f}" if error is not None and known(error) else text
+    return (
+        f"{text}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.3f}"
+        if error is not None and known(error)
+        else text
+    )
 
 
 def _arm(arm: str, row: Mapping[str, Any]) -> str:
@@ -87,7 +91,11 @@ def _tally(row: Mapping[str, Any], by: Mapping[str, Sequence[str]], total: int) 
         most = max(domains, key=lambda d: abs(row[d]["difference"]))
         return f"{'most on ' if len(domains) > 1 else ''}{most} {plus_minus(row[most])}"
 
-    parts = [f"{word} on {len(by[word])} of {total} ({extreme(by[word])})" for word in ("better", "worse") if by[word]]
+    parts = [
+        f"{word} on {len(by[word])} of {total} ({extreme(by[word])})"
+        for word in ("better", "worse")
+        if by[word]
+    ]
     if by["tie"]:
         parts.append(f"within noise on {len(by['tie'])}" + ("" if parts else f" of {total}"))
     if by["unknown"]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -22,6 +21,7 @@ CPU_BUDGET = 4096  # measured: 15 % faster than 16,384 tokens at once, which lea
 class CausalLm:
     """A model ready to score.
 
+    tokenizer: a tokenizers.Tokenizer; None where only token ids are scored.
     head: the output layer, where logits = head(hidden states) and nothing else; None where the model does
         more (soft caps, scaling), and its own logits are used. bos: token put in front, if there is one.
     pad: any valid token; padding is masked and never scored. window: longest input in tokens.
@@ -29,7 +29,7 @@ class CausalLm:
     """
 
     model: Any
-    tokenizer: Tokenizer
+    tokenizer: Any
     head: nn.Linear | None
     bos: int | None
     pad: int

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from gpu_ops.kernels.causal_lm import CausalLm
+from gpu_ops.kernels.tokens import windows
 
 MIN_CHUNK_ROWS = 512  # measured: 93 % of the matrix product's speed, with 128 rows 49 %
 CHUNK_LOGITS = 1 << 24  # 64 MiB of float32
@@ -26,16 +27,6 @@ def document_losses(lm: CausalLm, documents: Sequence[np.ndarray]) -> tuple[np.n
     np.add.at(total, owner, losses)
     scored = [sum(len(window) - 1 for window in piece) for piece in pieces]
     return total, np.array(scored, np.int64)
-
-
-def windows(ids: np.ndarray, bos: int | None, size: int) -> list[np.ndarray]:
-    """Consecutive inputs of at most `size` tokens; in each the first token is context, the others are
-    scored. Context is BOS where there is one, else the token before."""
-    tokens = ids if bos is None else np.concatenate([np.array([bos], ids.dtype), ids])
-    pieces = [tokens[start : start + size].copy() for start in range(0, len(tokens) - 1, size - 1)]
-    for piece in pieces if bos is not None else ():
-        piece[0] = bos
-    return pieces
 
 
 def window_losses(lm: CausalLm, pieces: Sequence[np.ndarray]) -> np.ndarray:

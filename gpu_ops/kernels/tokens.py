@@ -57,6 +57,16 @@ def encode(
     return documents
 
 
+def windows(ids: np.ndarray, bos: int | None, size: int) -> list[np.ndarray]:
+    """Consecutive inputs of at most `size` tokens; in each the first token is context, the others are
+    scored. Context is BOS where there is one, else the token before."""
+    tokens = ids if bos is None else np.concatenate([np.array([bos], ids.dtype), ids])
+    pieces = [tokens[start : start + size].copy() for start in range(0, len(tokens) - 1, size - 1)]
+    for piece in pieces if bos is not None else ():
+        piece[0] = bos
+    return pieces
+
+
 def _encodings(
     tokenizer: Tokenizer, texts: Sequence[str], spans: bool
 ) -> Iterator[list[tuple[int, Encoding]]]:

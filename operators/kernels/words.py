@@ -9,19 +9,22 @@ from numba import njit
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
+_LEAD = 2  # the first byte of white space beyond ASCII, perhaps
+_KIND = np.zeros(256, np.uint64)
+_KIND[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = 1
+_KIND[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD
+
 
 @njit(nogil=True, cache=True, inline="always")
 def space_width(data: Bytes, i: int, end: int) -> int:
-    """The bytes (1 to 3) of the white space that starts at i, 0 where none does.
+    """The bytes (2 or 3) of the white space that starts with the lead byte at i, 0 where none does.
 
     The characters for which `str.isspace` holds; a sequence cut short by `end` is none.
     """
     b = data[i]
-    if b < 0x80:
-        return 1 if b == 32 or 9 <= b <= 13 or 28 <= b <= 31 else 0
-    if b == 0xC2 and i + 1 < end:  # U+0085, U+00A0
+    if b == 0xC2 and end - i > 1:  # U+0085, U+00A0
         return 2 if data[i + 1] == 0x85 or data[i + 1] == 0xA0 else 0
-    if 0xE1 <= b <= 0xE3 and i + 2 < end:
+    if b != 0xC2 and end - i > 2:
         c, d = data[i + 1], data[i + 2]
         if b == 0xE1:  # U+1680
             return 3 if c == 0x9A and d == 0x80 else 0
@@ -38,15 +41,17 @@ def count_words(data: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
     """(n,) words of each text data[starts[i]:ends[i]]."""
     counts = np.zeros(len(starts), np.int64)
     for row in range(len(starts)):
-        i, end, words, inside = starts[row], ends[row], 0, False
+        i, end = np.uint64(starts[row]), np.uint64(ends[row])
+        words, outside = np.uint64(0), np.uint64(1)
         while i < end:
-            width = space_width(data, i, end)
-            if width:
-                inside = False
-                i += width
-            else:
-                words += not inside
-                inside = True
-                i += 1
+            kind = _KIND[data[i]]
+            width = np.uint64(1)
+            if kind == _LEAD:
+                wide = space_width(data, i, end)
+                kind = np.uint64(wide > 0)
+                width = np.uint64(max(wide, 1))
+            words += outside & (kind ^ np.uint64(1))
+            outside = kind
+            i += width
         counts[row] = words
     return counts

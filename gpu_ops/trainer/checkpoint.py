@@ -1,0 +1,63 @@
+"""Checkpoints that are there whole or not at all: safetensors for tensors, JSON for the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gpu_ops.trainer.files import write_json
+
+
+def save(folder: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Writes `folder/step-N`, then removes the ones before. `state` is what JSON can hold.
+
+    There is no random state to save: whatever is random in a step is a function of (seed, step)."""
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: p.detach().contiguous() for name, p in network.named_parameters()}
+    moments = {
+        f"{index}.{name}": tensor.contiguous()
+        for index, tensors in optimizer.state_dict()["state"].items()
+        for name, tensor in tensors.items()
+    }
+    save_file(weights, partial / "model.safetensors")
+    save_file(moments, partial / "optimizer.safetensors")
+    write_json(partial / "state.json", state)
+    final = folder / f"step-{step:09d}"
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    for old in steps(folder):
+        if old != final:
+            shutil.rmtree(old)
+
+
+def steps(folder: Path) -> list[Path]:
+    """The whole checkpoints, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def read_state(folder: Path) -> Any | None:
+    """The newest checkpoint's `state`, or None."""
+    found = steps(folder)
+    return json.loads((found[-1] / "state.json").read_text("utf-8")) if found else None
+
+
+def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts the newest checkpoint's weights and moments in place."""
+    path = steps(folder)[-1]
+    weights = load_file(path / "model.safetensors")
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(weights[name])
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(path / "optimizer.safetensors").items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,137 @@
+"""Trains one model on several selections at equal tokens, seed by seed, and compares held-out losses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_ops.trainer import summary
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.evaluate import held_out
+from gpu_ops.trainer.files import content_key, write_json
+from gpu_ops.trainer.pool import Pool
+from gpu_ops.trainer.stream import Vocabulary, tokenise
+
+if TYPE_CHECKING:
+    from gpu_ops.trainer.run import Job
+
+VERSION = 1  # raised when the same run would give other losses
+EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to choose or order the training data.
+
+    folders: seed -> folder of data files (one folder may serve all seeds). shuffle: permute the documents by
+    the seed; else they are taken in file order.
+    """
+
+    name: str
+    folders: Mapping[int, str]
+    shuffle: bool
+
+
+def compare(
+    config: TrainConfig,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    holdout: str,
+    out: str,
+    workers: int = 2,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Trains every (arm, seed) on the same number of tokens; writes `out/<arm>-<seed>/` and
+    `out/compare.json`, and returns what the latter holds. Losses are nats per byte of held-out text.
+
+    Finished runs of the same config, data and seed are taken as they are, others go on from their last
+    checkpoint. `progress` gets {"arm", "seed", "step", "steps", "loss", "tokens_per_s"}. Spread and standard
+    errors are None for a single seed.
+
+    Raises ValueError for arms, seeds or a model that do not fit, FileNotFoundError for missing folders,
+    FloatingPointError when a loss is no longer finite, RuntimeError when a process dies. A failure in a
+    worker process is raised here, with its traceback.
+    """
+    _check(arms, seeds)
+    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    try:
+        jobs = _jobs(config, arms, seeds, holdout, Path(out))
+        results = _results(jobs, pool, progress or (lambda _: None))
+    finally:
+        pool.close()
+    baseline, *trained = results
+    by_arm = {arm.name: [r for r in trained if r["arm"] == arm.name] for arm in arms}
+    table = {
+        "arms": {name: summary.arm_summary(found) for name, found in by_arm.items()},
+        "paired": summary.paired(by_arm),
+        "resources": summary.resources(trained),
+        "baseline": baseline["curve"][0],
+        "config": config.model_dump(),
+        "warnings": summary.warnings(by_arm),
+    }
+    write_json(Path(out) / "compare.json", table)
+    return table
+
+
+def _check(arms: Sequence[Arm], seeds: Sequence[int]) -> None:
+    names = [arm.name for arm in arms]
+    if not names or len(set(names)) < len(names) or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"needed are distinct arms and distinct seeds, got {names} and {list(seeds)}")
+    for arm in arms:
+        if not re.fullmatch(r"[\w.+-]+", arm.name) or arm.name == BASELINE:
+            raise ValueError(f"an arm cannot be called {arm.name!r}; take letters, digits, _, . and -")
+        missing = [seed for seed in seeds if seed not in arm.folders]
+        if missing:
+            raise ValueError(f"arm {arm.name!r} has no folder for the seeds {missing}")
+
+
+def _jobs(
+    config: TrainConfig, arms: Sequence[Arm], seeds: Sequence[int], holdout: str, out: Path
+) -> list[Job]:
+    """The untrained model's evaluation, then every (arm, seed); each folder is tokenised once."""
+    from gpu_ops.trainer.run import Job
+
+    cache = out / "tokens"
+    cache.mkdir(parents=True, exist_ok=True)
+    vocabulary = Vocabulary.load(config.tokenizer_folder)
+    held_key, held = held_out(holdout, vocabulary, config.seq_len)
+    held_path = cache / f"{held_key}-{config.seq_len}.npz"
+    held.save(held_path)
+    fields = config.model_dump_json(exclude=EXECUTION)
+    common = content_key(_model_files(config), f"{VERSION} {fields} {held_key} {vocabulary.key}")
+    folders = sorted({arm.folders[seed] for arm in arms for seed in seeds})
+    tokens = {folder: tokenise(folder, vocabulary, cache) for folder in folders}
+
+    def job(arm: Arm, seed: int, steps: int) -> Job:
+        key, path = tokens[arm.folders[seed]]
+        identity = content_key([], common, f"{key} {arm.shuffle} {seed} {steps}")
+        folder = str(out / f"{arm.name}-{seed}")
+        size = vocabulary.size
+        return Job(arm.name, seed, config, path, str(held_path), arm.shuffle, size, folder, steps, identity)
+
+    baseline = Arm(BASELINE, arms[0].folders, False)
+    pairs = [job(arm, seed, config.steps) for seed in seeds for arm in arms]
+    return [job(baseline, seeds[0], 0), *pairs]
+
+
+def _model_files(config: TrainConfig) -> list[Path]:
+    folder = Path(config.init) if config.init else None
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise FileNotFoundError(f"init: no checkpoint folder {str(folder)!r}")
+    return sorted([folder / "config.json", *folder.glob("*.safetensors")])
+
+
+def _results(jobs: list[Job], pool: Pool, progress: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+    """The jobs' results in order; those that were finished before are read, not made again."""
+    from gpu_ops.trainer.run import finished
+
+    found = {job.folder: finished(job) for job in jobs}
+    left = [job for job in jobs if found[job.folder] is None]
+    found.update(zip([job.folder for job in left], pool.run(left, progress), strict=True))
+    return [result for job in jobs if (result := found[job.folder]) is not None]

@@ -1,0 +1,99 @@
+"""What a training run consists of; importing this needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LlamaShape(_Fields):
+    """A Llama from scratch: RMS norm, rotary positions, gated SiLU, no biases."""
+
+    hidden: Count
+    """Width of the residual stream."""
+    layers: Count
+    """Number of blocks."""
+    heads: Count
+    """Attention heads; must divide `hidden` into heads of even width."""
+    kv_heads: Count | None = None
+    """Heads of keys and values (grouped-query attention); as many as `heads` when not given."""
+    intermediate: Count | None = None
+    """Width inside the feed-forward; 8/3 of `hidden`, rounded up to a multiple of 8, when not given."""
+    vocab: Count | None = None
+    """Size of the vocabulary; the tokenizer's when not given."""
+    tie: bool = True
+    """Whether input embedding and output layer share their matrix."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden % self.heads or self.hidden // self.heads % 2:
+            raise ValueError(f"hidden {self.hidden} does not divide into {self.heads} heads of even width")
+        if self.kv_heads and self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        return self
+
+
+class TrainConfig(_Fields):
+    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+
+    `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
+    """
+
+    init: str | None = None
+    """Folder of a checkpoint to go on from; or give `model` and `tokenizer`."""
+    model: LlamaShape | None = None
+    """A model from scratch."""
+    tokenizer: str | None = None
+    """Folder with tokenizer.json; the one in `init` when not given."""
+    tokens: Count
+    """Training tokens, rounded up to whole steps; smaller data repeats."""
+    seq_len: Annotated[int, Field(ge=2)] = 128
+    """Tokens of one training sequence, and longest window of the evaluation."""
+    batch_size: Count = 8
+    """Sequences of one step."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate."""
+    warmup: Share = 0.05
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay, on matrices only."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    evals: Count = 4
+    """Evaluations on the held-out documents, spread evenly; the last is at the end."""
+    checkpoint_every: Count | None = None
+    """Steps between checkpoints; at every evaluation when not given."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
+    threads: Count | None = None
+    """Torch threads of one process; 1 when not given: small models do not gain from more."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.init is None) == (self.model is None):
+            raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
+        if self.model is not None and self.tokenizer is None:
+            raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        return self
+
+    @property
+    def tokenizer_folder(self) -> str:
+        return self.tokenizer or self.init or ""
+
+    @property
+    def steps(self) -> int:
+        return -(-self.tokens // (self.batch_size * self.seq_len))
+
+    def eval_steps(self) -> list[int]:
+        """The steps after which the model is evaluated, ascending; the last one is among them."""
+        return sorted({-(-self.steps * k // self.evals) for k in range(1, self.evals + 1)})

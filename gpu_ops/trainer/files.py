@@ -1,0 +1,38 @@
+"""Files that are there whole or not at all, and what they hold as a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON under a temporary name, then renames."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes .npy under a temporary name, then renames."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path)
+
+
+def content_key(paths: Iterable[Path], *more: str) -> str:
+    """32 hex digits of the files' bytes, in order, and of further strings; names do not count."""
+    whole = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+    for text in more:
+        whole.update(hashlib.blake2b(text.encode()).digest())
+    return whole.hexdigest()

@@ -1,0 +1,81 @@
+"""The model that is trained, and its size and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gpu_ops.kernels.causal_lm import load_network
+from gpu_ops.trainer.config import LlamaShape, TrainConfig
+
+
+def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
+    """The model at step 0, in float32: the checkpoint, or fresh weights drawn from the seed.
+
+    ValueError when the checkpoint's context is shorter than `seq_len` or its vocabulary too small."""
+    if config.init is None:
+        assert config.model is not None  # TrainConfig sees to it
+        network = from_shape(config.model, vocab, config.seq_len, seed)
+    else:
+        if not Path(config.init).is_dir():
+            raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
+        network = load_network(config.init, "cpu", "float32").requires_grad_(True)
+    text = network.config.get_text_config()
+    if text.vocab_size < vocab:
+        raise ValueError(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
+    context = getattr(text, "max_position_embeddings", None)
+    if context is not None and context < config.seq_len:
+        raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
+    return network.to(device)
+
+
+def from_shape(shape: LlamaShape, vocab: int, seq_len: int, seed: int) -> Any:
+    """A LlamaForCausalLM with normal weights (standard deviation 0.02), a pure function of the seed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=shape.vocab or vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate or -(-shape.hidden // 3) * 8,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads or shape.heads,
+        max_position_embeddings=seq_len,
+        tie_word_embeddings=shape.tie,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of parameters; a tied matrix counts once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def model_bytes(network: nn.Module) -> int:
+    """Bytes of the parameters as they lie in memory and on disk."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+
+
+def flops_per_token(network: Any, seq_len: int) -> int:
+    """Floating-point operations to train on one token: 6 N + 12 L d T (Chowdhery et al. 2022, PaLM,
+    appendix B), with full, not causal, attention.
+
+    N: the entries of all matrices that are multiplied: no norms, no embedding look-ups, but the
+    output layer, also where it is tied to the embedding. L layers, d width of all heads, T tokens.
+    """
+    text = network.config.get_text_config()
+    looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
+    matrices = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
+    head = network.get_output_embeddings().weight
+    tied = head is network.get_input_embeddings().weight
+    multiplied = matrices - looked_up + (head.numel() if tied else 0)
+    heads = text.num_attention_heads
+    width = heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
+    return 6 * int(multiplied) + 12 * int(text.num_hidden_layers) * int(width) * seq_len

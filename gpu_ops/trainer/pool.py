@@ -1,0 +1,118 @@
+"""Runs training jobs in a few processes that stay alive from job to job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpu_ops.trainer.run import Job
+
+Progress = Callable[[dict[str, Any]], None]
+_worker: dict[str, Any] = {}  # set once in each worker process: device, events, stop
+
+
+class Pool:
+    """`workers` spawned processes, each with a device of its own in turn, which load torch at once. With
+    one worker the jobs run in this process."""
+
+    def __init__(self, workers: int, device: str, threads: int) -> None:
+        self.device, self.threads = device, threads
+        self._executor: ProcessPoolExecutor | None = None
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._events: Any = context.Queue()
+            self._stop = context.Event()
+            turn = context.Value("i", 0)
+            arguments = (device, threads, turn, self._events, self._stop)
+            self._executor = ProcessPoolExecutor(workers, context, _start, arguments)
+            self._warm = [self._executor.submit(_warm_up) for _ in range(workers)]
+
+    def run(self, jobs: Sequence[Job], progress: Progress) -> list[dict[str, Any]]:
+        """The jobs' results, in order. The first failure stops the others at their next step and is
+        raised, with the worker's traceback as its cause."""
+        if self._executor is None:
+            return _run_here(jobs, self.device, self.threads, progress)
+        futures = [self._executor.submit(_run_job, job) for job in jobs]
+        try:
+            self._wait(futures, progress)
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a training process died without a traceback, most likely for want of memory; "
+                "run again to go on from the last checkpoints, with fewer workers or a smaller batch_size"
+            ) from error
+
+    def _wait(self, futures: list[Future[dict[str, Any]]], progress: Progress) -> None:
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            self._drain(progress)
+            for future in done:
+                future.result()
+        self._drain(progress)
+
+    def _drain(self, progress: Progress) -> None:
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return
+            progress(event)
+
+    def close(self) -> None:
+        """Stops what still runs at its next step and ends the processes."""
+        if self._executor is not None:
+            self._stop.set()
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._events.close()
+
+
+def _start(device: str, threads: int, turn: Any, events: Any, stop: Any) -> None:
+    with turn.get_lock():
+        number, turn.value = turn.value, turn.value + 1
+    events.cancel_join_thread()
+    _worker.update(device=device, number=number, threads=threads, events=events, stop=stop)
+
+
+def _warm_up() -> None:
+    import torch
+    import transformers.models.llama.modeling_llama
+
+    import gpu_ops.trainer.run  # noqa: F401
+
+    torch.set_num_threads(_worker["threads"])
+
+
+def _run_job(job: Job) -> dict[str, Any]:
+    from gpu_ops.trainer.run import train
+
+    device = resolve_device(_worker["device"], _worker["number"])
+    return train(job, device, _worker["events"].put, _worker["stop"].is_set)
+
+
+def _run_here(jobs: Sequence[Job], device: str, threads: int, progress: Progress) -> list[dict[str, Any]]:
+    import torch
+
+    from gpu_ops.trainer.run import train
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return [train(job, resolve_device(device, 0), progress) for job in jobs]
+    finally:
+        torch.set_num_threads(before)
+
+
+def resolve_device(device: str, number: int) -> str:
+    """auto: the GPUs in turn, else the CPU."""
+    import torch
+
+    if device != "auto":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{number % count}" if count else "cpu"

@@ -1,0 +1,98 @@
+"""What the runs of a comparison say together: curves by arm, and paired differences to random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+RANDOM = "random"  # the arm that the others are compared with
+Result = dict[str, Any]
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation (None for a single value)."""
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": std, "values": list(values)}
+
+
+def point_spread(points: Sequence[Result]) -> Result:
+    """One point of a curve over the seeds."""
+    return {
+        "tokens": points[0]["tokens"],
+        "domains": {d: spread([p["domains"][d] for p in points]) for d in points[0]["domains"]},
+        "macro": spread([p["macro"] for p in points]),
+        "all": spread([p["all"] for p in points]),
+    }
+
+
+def arm_summary(results: Sequence[Result]) -> Result:
+    """An arm's curve; `repeats`: how often its corpus was seen, per seed (1.0 is one epoch)."""
+    curve = [point_spread(points) for points in zip(*(r["curve"] for r in results), strict=True)]
+    return {
+        "seeds": [result["seed"] for result in results],
+        "curve": curve,
+        "final": curve[-1],
+        "corpus_tokens": [result["corpus_tokens"] for result in results],
+        "repeats": [result["tokens"] / result["corpus_tokens"] for result in results],
+    }
+
+
+def paired(arms: dict[str, Sequence[Result]]) -> Result:
+    """Each arm's final loss minus random's on the same seed, by domain, with macro and all: nats per byte,
+    negative is better. The standard error is over seeds; what the seeds share is not in it."""
+    if RANDOM not in arms:
+        return {}
+    base = [_flat(result) for result in arms[RANDOM]]
+    return {
+        name: {key: _difference([_flat(r)[key] for r in results], [b[key] for b in base]) for key in base[0]}
+        for name, results in arms.items()
+        if name != RANDOM
+    }
+
+
+def _flat(result: Result) -> dict[str, float]:
+    final = result["curve"][-1]
+    return {**final["domains"], "macro": final["macro"], "all": final["all"]}
+
+
+def _difference(values: Sequence[float], base: Sequence[float]) -> Result:
+    differences = np.subtract(values, base)
+    n = len(differences)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(n) if n > 1 else None
+    return {"mean difference to random": float(differences.mean()), "standard error": error, "n": n}
+
+
+def resources(results: Sequence[Result]) -> Result:
+    """Sums over the runs (flops, seconds, cpu_seconds), means (tokens_per_s) and the largest peaks."""
+    return {
+        "parameters": results[0]["parameters"],
+        "model_bytes": results[0]["model_bytes"],
+        "runs": len(results),
+        "tokens": sum(result["tokens"] for result in results),
+        "flops": sum(result["flops"] for result in results),
+        "tokens_per_s": float(np.mean([result["tokens_per_s"] for result in results])),
+        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
+        "peak_gpu_bytes": max(result["peak_gpu_bytes"] for result in results),
+        "seconds": sum(result["seconds"] for result in results),
+        "cpu_seconds": sum(result["cpu_seconds"] for result in results),
+    }
+
+
+def warnings(arms: dict[str, Sequence[Result]]) -> list[str]:
+    """What a reader of the numbers has to know."""
+    found = []
+    for name, results in arms.items():
+        fewest = min(results, key=lambda result: int(result["corpus_tokens"]))
+        if fewest["corpus_tokens"] < fewest["tokens"]:
+            found.append(
+                f"{name}: {fewest['corpus_tokens']:,} tokens for a budget of {fewest['tokens']:,}: repeated "
+                f"{fewest['tokens'] / fewest['corpus_tokens']:.2f} times"
+            )
+    if RANDOM not in arms:
+        found.append(f"no arm is called {RANDOM!r}, so there are no paired differences")
+    if any(len(results) < 2 for results in arms.values()):
+        found.append("one seed says nothing about the spread; take at least three")
+    return found

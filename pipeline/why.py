@@ -1,0 +1,102 @@
+"""Why a document is where it is: which node dropped it, on which evidence, or that it was kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.books import Entry, evidence
+from pipeline.config import Config
+from pipeline.dropped import reason_of
+from pipeline.errors import ConfigError
+from pipeline.graph import MAIN, Graph, Node, common_schema
+from pipeline.ledger import load_run, rebuild
+from pipeline.manifest import Manifest
+from pipeline.prepare import RunOptions, open_store
+from pipeline.reader import fetch
+from pipeline.samples import documents
+from pipeline.view import ShardView
+
+
+def why(config: Config, options: RunOptions, run_id: str | None, document: str) -> str:
+    """The fate of one document in a run, node by node.
+
+    document: its id, or `uid:N` for its position. Raises ConfigError when there is no such document,
+    FileNotFoundError when there is no such run."""
+    store = open_store(config, options)
+    run = load_run(store, run_id)
+    config, manifests = rebuild(store, config, run)
+    manifest = manifests[MAIN]
+    graph = Graph(config, manifests)
+    nodes = graph.build()
+    uid = find(manifest, document)
+    shard, row = manifest.locate(uid)
+    view = ShardView(store, manifest, shard.index)
+    text = documents(manifest, [uid])[uid]
+    lines = [f"{text['id']} (uid {uid}, {view.place(row)})", f"  {_short(text['text'])}"]
+    for node in nodes.values():
+        if node.data == MAIN and node.face:
+            lines.append(_fate(view, node, row, manifest))
+    return "\n".join(lines)
+
+
+def find(manifest: Manifest, document: str) -> int:
+    """The uid of a document given by its id or as `uid:N`."""
+    if document.startswith("uid:"):
+        uid = int(document.removeprefix("uid:"))
+        if not 0 <= uid < manifest.rows:
+            raise ConfigError(f"no document {document}: the source has {manifest.rows} rows")
+        return uid
+    if "id" not in common_schema(manifest).names:
+        raise ConfigError(f"the source has no id column, so name the document by its position: uid:{document}")
+    from pipeline.reader import read_rows
+
+    for shard in manifest.shards:
+        for rows, batch in read_rows(manifest, shard, ["id"], None, 65_536):
+            found = pc.index(pc.cast(batch.column("id"), pa.large_string()), document).as_py()
+            if found >= 0:
+                return shard.base + int(rows[found])
+    raise ConfigError(f"no document has the id {document!r}; a position is named like uid:0")
+
+
+def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:
+    """One line: not there any more, dropped and why, or what the node says of it."""
+    if not view.alive(node.alive)[row]:
+        return f"{node.name}: did not come so far"
+    at = np.array([row], np.uint32)
+    if not view.covered(node.key, node.positional)[row]:
+        return f"{node.name}: nothing recorded"
+    if node.drops and not view.alive(node.after)[row]:
+        reason, known = reason_of(view, node.after, row)
+        return f"{node.name}: DROPPED, {reason} {known}{_kept(view, node, at, manifest)}"
+    entry = Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, (), None)
+    said = evidence(view, entry, at)["evidence"]
+    values = ", ".join(f"{name} {_plain(value)}" for name, value in said.items())
+    return f"{node.name}: stays{f' ({values})' if values else ''}"
+
+
+def _kept(view: ShardView, node: Node, at: Any, manifest: Manifest) -> str:
+    """The document that was kept in its place."""
+    if "kept" not in node.adds:
+        return ""
+    table = view.table(node.key, node.positional)
+    column = table["kept"].combine_chunks()
+    rows = np.asarray(table["row"].combine_chunks())
+    uid = column[int(np.searchsorted(rows, at[0]))].as_py()
+    if uid is None:
+        return ""
+    kept = fetch(manifest, [uid], ["text"]).to_pylist()[0]
+    name = documents(manifest, [uid])[uid]["id"]
+    return f"\n    kept instead: {name} (uid {uid}): {_short(kept['text'] or '')}"
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 160 else f"{flat[:157]}..."
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
