@@ -53,7 +53,8 @@ def histogram(score: Mapping[str, Any], width: float = 270, height: float = 130)
     kept = [int(k) for k in score.get("kept") or []] or [0] * len(counts)
     name, node = str(score.get("column", "")), str(score.get("node", ""))
     summary = _summary(score, sum(counts))
-    if len(edges) != len(counts) + 1 or not sum(counts) or not edges[-1] > edges[0]:
+    one_value = score.get("min") is not None and score.get("min") == score.get("max")
+    if one_value or len(edges) != len(counts) + 1 or not sum(counts) or not edges[-1] > edges[0]:
         return Histogram(name, node, summary)
     filled = sorted(c for c in counts if c)
     root = filled[-1] > CROWDED * filled[len(filled) // 2]
@@ -86,13 +87,13 @@ def _value_ticks(edges: Sequence[float], width: float) -> list[Tick]:
 
 
 def _summary(score: Mapping[str, Any], finite: int) -> str:
-    nulls = int(score.get("nulls") or 0)
-    other = max(0, int(score.get("count") or 0) - finite)
+    nulls, infinite = int(score.get("nulls") or 0), score.get("infinite")
     parts = [f"{count(finite)} rows with a value"]
     if finite:
         low, high, mean = (number(score.get(k)) for k in ("min", "max", "mean"))
         parts.append(f"{low} to {high}, mean {mean}" if low != high else f"all {low}")
-    parts.append(f"{count(nulls)} null" if nulls else "no nulls")
-    if other:
-        parts.append(f"{count(other)} infinite or NaN")
+    if infinite is not None:
+        parts += [f"{count(nulls)} null", f"{count(infinite)} infinite or NaN"]
+    else:
+        parts.append(f"{count(nulls)} null, infinite or NaN")
     return "; ".join(parts)

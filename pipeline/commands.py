@@ -114,7 +114,6 @@ def ops(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from pipeline.engine import ENGINES
-    from pipeline.laws import check_file
     from pipeline.suggest import did_you_mean
 
     engines = [name.strip() for name in arguments.engines.split(",")]
@@ -123,6 +122,8 @@ def _check(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--engines {arguments.engines}: no engine {name!r}{did_you_mean(name, ENGINES)}"
             )
+    from pipeline.laws import check_file
+
     results = list(check_file(arguments.check, engines))
     for law, holds, text in results:
         print(

@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeGuard
 
 from pipeline.charts import Tick
 from pipeline.units import short, steps, tick_labels
-from pipeline.verdict import ERRORS_NEEDED, MEANS, PLACEBO, RANDOM, TITLES, judge, plus_minus
+from pipeline.verdict import (
+    DIFFERENCE,
+    ERROR,
+    ERRORS_NEEDED,
+    MEANS,
+    PLACEBO,
+    RANDOM,
+    judge,
+    plus_minus,
+    title_of,
+)
 
 EARLY = 0.15  # the share of the tokens whose loss may run off the top of a panel
 MOST_STOPS = 48  # points of a curve that answer to the pointer
@@ -18,7 +29,7 @@ STYLES = 6  # colours and dash patterns for arms beside random and the placebo
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm: its name and the number of its colour and dash pattern (0 random, 1 placebo, then the rest)."""
+    """One arm: its name and the number of its colour and dash pattern: 0 random, 1 placebo, then the rest."""
 
     name: str
     style: int
@@ -80,8 +91,8 @@ def _curve(train: Mapping[str, Any], arm: Arm) -> list[Mapping[str, Any]]:
     return list(train["arms"][arm.name].get("curve") or [])
 
 
-def point(entry: Mapping[str, Any], domain: str) -> Mapping[str, Any] | None:
-    """The losses of a domain, or of a mean, at one point of a curve."""
+def point(entry: Mapping[str, Any], domain: str) -> Any:
+    """The losses of a domain, or of a mean, at one point of a curve: mean and std over seeds, or a number."""
     return entry.get(domain) if domain in MEANS else (entry.get("domains") or {}).get(domain)
 
 
@@ -126,7 +137,7 @@ def _panel(
     tokens = steps(start, end, 3)
     x_ticks = [Tick(x(t), label) for t, label in zip(tokens, tick_labels(tokens), strict=True)]
     stops = _stops(series, x, y, width)
-    return Panel(domain, TITLES.get(domain, domain), lines, stops, x_ticks, y_ticks, clipped, width, height)
+    return Panel(domain, title_of(domain), lines, stops, x_ticks, y_ticks, clipped, width, height)
 
 
 def _range(series: Mapping[Arm, Points], end: float) -> tuple[float, float, bool]:
@@ -154,7 +165,7 @@ def _stops(series: Mapping[Arm, Points], x: Scale, y: Scale, width: float) -> li
     places = sorted({t for points in series.values() for t, _, _ in points})
     skip = math.ceil(len(places) / MOST_STOPS)
     places = places[::-1][::skip][::-1]
-    middles = [(x(a) + x(b)) / 2 for a, b in zip(places, places[1:], strict=False)]
+    middles = [(x(a) + x(b)) / 2 for a, b in pairwise(places)]
     result = []
     for t, left, right in zip(places, [0.0, *middles], [*middles, width], strict=True):
         here = [(arm, m) for arm, points in series.items() for at, m, _ in points if at == t]
@@ -188,48 +199,52 @@ class Forest:
 
 
 def forest(train: Mapping[str, Any], width: float, pitch: float = 15) -> Forest | None:
-    """The final differences to random, arm by arm; None when nothing was compared."""
+    """The final differences to random, arm by arm, `pitch` apart; None when nothing was compared."""
     paired = train.get("paired") or {}
     arms = [a for a in arms_of(train) if paired.get(a.name)]
-    domains = list(dict.fromkeys(d for a in arms for d in paired[a.name]))
-    domains = [d for d in domains if d not in MEANS or len(domains) > len(MEANS) + 1]
-    domains.sort(key=lambda d: (d not in MEANS, MEANS.index(d) if d in MEANS else 0))
-    cells = [(d, a, paired[a.name][d]) for d in domains for a in arms if _is_number(paired[a.name].get(d))]
+    domains = _forest_domains([d for a in arms for d in paired[a.name]])
+    cells = [c for d in domains for a in arms if _is_number(c := paired[a.name].get(d))]
     if not cells:
         return None
-    ends = [c["difference"] + s * _error(c) for _, _, c in cells for s in (-1, 1)]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    pad = 0.04 * (high - low) or 1.0
-    low, high = low - pad, high + pad
+    ends = [0.0, *(c[DIFFERENCE] + sign * _error(c) for c in cells for sign in (-1, 1))]
+    pad = 0.04 * (max(ends) - min(ends)) or 1.0
+    low, high = min(ends) - pad, max(ends) + pad
 
     def x(value: float) -> float:
         return width * (value - low) / (high - low)
 
     tall = pitch * len(arms) + 14
-    rows: list[tuple[float, str, str, list[Mark]]] = []
+    rows = []
     for i, domain in enumerate(domains):
-        marks = []
-        for j, arm in enumerate(arms):
-            cell = paired[arm.name].get(domain)
-            if _is_number(cell):
-                d, e = cell["difference"], _error(cell)
-                text = f"{arm.name} on {TITLES.get(domain, domain)}: {plus_minus(cell)} nats per byte"
-                side = judge(d, cell.get("standard_error"))
-                marks.append(
-                    Mark(arm, x(d), x(d - e), x(d + e), i * tall + 7 + pitch * (j + 0.5), side, text)
-                )
-        rows.append(((i + 0.5) * tall, domain, TITLES.get(domain, domain), marks))
+        lanes = [
+            (arm, paired[arm.name].get(domain), i * tall + 7 + pitch * (j + 0.5))
+            for j, arm in enumerate(arms)
+        ]
+        marks = [_mark(arm, domain, cell, x, y) for arm, cell, y in lanes if _is_number(cell)]
+        rows.append(((i + 0.5) * tall, domain, title_of(domain), marks))
     values = steps(low, high, min(6, int(width / 55)))
-    plain = zip(values, tick_labels(values), strict=True)
-    labels = ["+" + label if v > 0 and label != "0" else label for v, label in plain]
+    labels = [f"+{t}" if v > 0 and t != "0" else t for v, t in zip(values, tick_labels(values), strict=True)]
     ticks = [Tick(x(v), label) for v, label in zip(values, labels, strict=True)]
     return Forest(rows, ticks, x(0.0), width, tall * len(domains))
 
 
-def _is_number(cell: Mapping[str, Any] | None) -> bool:
-    return cell is not None and cell.get("difference") is not None and math.isfinite(cell["difference"])
+def _forest_domains(names: Sequence[str]) -> list[str]:
+    """The means first, unless there is only one domain, then the domains in the order in which they come."""
+    domains = [d for d in dict.fromkeys(names) if d not in MEANS]
+    return [*(m for m in MEANS if m in names and len(domains) != 1), *domains]
+
+
+def _mark(arm: Arm, domain: str, cell: Mapping[str, Any], x: Scale, y: float) -> Mark:
+    difference, error = cell[DIFFERENCE], _error(cell)
+    text = f"{arm.name} on {title_of(domain)}: {plus_minus(cell)} nats per byte"
+    side = judge(cell)
+    return Mark(arm, x(difference), x(difference - error), x(difference + error), y, side, text)
+
+
+def _is_number(cell: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    return cell is not None and cell.get(DIFFERENCE) is not None and math.isfinite(cell[DIFFERENCE])
 
 
 def _error(cell: Mapping[str, Any]) -> float:
-    error = cell.get("standard_error")
+    error = cell.get(ERROR)
     return ERRORS_NEEDED * float(error) if error is not None and math.isfinite(error) else 0.0

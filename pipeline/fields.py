@@ -119,7 +119,7 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], owner: str) -> P
     where = tuple(detail["loc"])
     text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if not where:
-        return Problem((), f"{owner}: {text}")
+        return Problem((), text if text.startswith(f"{owner} ") else f"{owner}: {text}")
     name = str(where[0])
     if detail["type"] == "extra_forbidden" and len(where) == 1:
         return Problem(where, f"{owner} has no field {name!r}{did_you_mean(name, known_fields(model))}")

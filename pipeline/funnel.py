@@ -101,7 +101,8 @@ def _exports(run: Mapping[str, Any], owner: Mapping[str, str], last: str) -> lis
     for export in run.get("exports") or []:
         node = export.get("node") or last
         book = {"rows_out": export.get("rows"), **export}
-        result.append(Step(str(export.get("path") or ""), "export", book, inputs=(owner.get(node, node),)))
+        name = str(export.get("path") or "").rstrip("/").rpartition("/")[2]
+        result.append(Step(name or "export", "export", book, inputs=(owner.get(node, node),)))
     return result
 
 

@@ -275,7 +275,7 @@ class Graph:
             return self._of(scope.last[part], column, user, scope)
         node, dot, column = name.rpartition(".")
         if dot and node in self.nodes:
-            if node not in self.upstream(scope.inputs):
+            if node != SIZE and node not in self.upstream(scope.inputs):
                 raise ConfigError(
                     f"{scope.where}: {user} reads {name!r}, but {node} is not above it; add {node} to its input"
                 )
@@ -330,10 +330,17 @@ class Graph:
         """The column that `name` means after a node; ConfigError when it means none or two."""
         return self._find(name, node, Scope((node,), where=str(self.config.file)), MAIN)
 
-    def add_hidden(self, wish: Wish, inputs: tuple[str, ...]) -> Node:
-        """A node of our own after some of the config's, such as what an export needs to know."""
+    def add(self, wish: Wish, inputs: tuple[str, ...]) -> Node:
+        """A node of our own after some of the config's."""
         self._add(wish, Scope(inputs, where=str(self.config.file)), face=False)
-        return self.nodes.pop(wish.name)
+        return self.nodes[wish.name]
+
+    def add_order_bins(self, node: str) -> Node:
+        """What an export in order needs to know: how the bytes lie along the nearest order above a node."""
+        order = self.column_above("order", node)
+        fields = {"order": f"{order.node}.order", "bytes": f"{SIZE}.bytes"}
+        self.add(Wish(f"{node}/order_bins", "order_bins", fields), (node,))
+        return self.nodes.pop(f"{node}/order_bins")
 
     def _source_column(self, name: str, user: str, scope: Scope, manifest: Manifest) -> Column:
         schema = common_schema(manifest)

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from pipeline.ingest import ConvertTask
 
 BLOCK_BYTES = 64 * MIB  # also the longest row
-# Without leading zeros: 007 is a name, not a number.
+# Without leading zeros: 007 is a name, not a number. Among floats integers must be exact as one.
 INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-FLOAT = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?(nan|NaN|inf|Infinity)$"
+FLOAT = (
+    r"^-?(0|[1-9][0-9]{0,14}|(0|[1-9][0-9]*)?\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?[eE][-+]?[0-9]{1,3}|"
+    r"(0|[1-9][0-9]*)\.|\.[0-9]+[eE][-+]?[0-9]{1,3}|nan|NaN|inf|Infinity)$"
+)
 
 
 def csv_blocks(task: ConvertTask, known: Callable[[], pa.Schema]) -> Iterator[pa.Table]:
@@ -106,11 +109,11 @@ def _inferred(task: ConvertTask, name: str, column: pa.Array, before: pa.DataTyp
     numbers = pc.if_else(pc.equal(column, ""), pa.scalar(None, TEXT), column)
     if _all(numbers, INTEGER):
         return pc.cast(numbers, pa.int64())
-    if _all(numbers, f"{INTEGER}|{FLOAT}"):
+    if _all(numbers, FLOAT):
         return pc.cast(numbers, pa.float64())
     if pa.types.is_null(before):
         return column
-    fits = pc.fill_null(pc.match_substring_regex(numbers, f"{INTEGER}|{FLOAT}"), True)
+    fits = pc.fill_null(pc.match_substring_regex(numbers, FLOAT), True)
     row = pc.index(fits, False).as_py()
     value = column[row].as_py()[:60]
     raise DataError(

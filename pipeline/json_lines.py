@@ -78,8 +78,6 @@ class _Unclosed:
 
 def _simple(array: pa.Array) -> pa.Array:
     """A column whose Python values json knows, with strings for dates, times and decimals."""
-    if isinstance(array, pa.DictionaryArray):
-        return _simple(array.dictionary_decode())
     wanted = _json_type(array.type)
     return array if wanted == array.type else pc.cast(array, wanted)
 

@@ -84,7 +84,7 @@ class Progress:
             state = NodeProgress(node, total_rows, now, shown=now)
             self._nodes[node] = state
             if self._plain or self._quiet:
-                rows = "" if total_rows is None else f" {count(total_rows)} rows"
+                rows = "" if total_rows is None else f", {count(total_rows)} rows"
                 self._write(f"{node}: starting{rows}")
                 return
             self._live_view().start(state)

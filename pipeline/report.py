@@ -14,14 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipeline import units
 from pipeline.charts import histogram
 from pipeline.compare_text import sample_groups
-from pipeline.curves import arms_of, forest, panels
+from pipeline.curves import arms_of, forest, panels, point
 from pipeline.funnel import Step, first_bytes, funnel
-from pipeline.verdict import MEANS, TITLES, judge, plus_minus, verdict
+from pipeline.verdict import judge, plus_minus, title_of, verdict
 
 MOST_GROUPS = 14  # groups shown at once; the rest are folded away
 MOST_CONFIG = 200_000  # characters of the config's text
 WIDE, NARROW = 800, 210  # widths of the differences' drawing on a screen and on a telephone
-MOST_KEY = 200  # characters of a name
 
 
 def write_report(run: Mapping[str, Any], path: str | Path) -> None:
@@ -51,8 +50,8 @@ def _umask() -> int:
 def render(run: Mapping[str, Any]) -> str:
     """The report as HTML. Sections whose data are missing are left out, or say so in a sentence.
 
-    Beside the fields of the run data, a node may carry `peak_memory_bytes`. In `scores`, `count` is
-    the number of rows whose value is not null, so what `counts` lacks of it is infinite or NaN.
+    Beside the fields of the run data, a node may carry `peak_memory_bytes`, and a score `infinite`: how
+    many values are infinite or NaN (then `nulls` are nulls only). `count` is of finite values.
     """
     run = clean(run)
     steps, lanes = funnel(run)
@@ -65,7 +64,7 @@ def render(run: Mapping[str, Any]) -> str:
         "scores": [histogram(s) for s in run.get("scores") or []],
         "samples": sample_groups(run.get("samples") or []),
         "costs": _costs(steps),
-        "groups": _groups(run.get("groups")),
+        "groups": _groups(run),
         "train": _training(run.get("train")),
         "config": (run.get("config") or "")[:MOST_CONFIG],
     }
@@ -95,7 +94,7 @@ def _value(value: Any) -> str:
 
 
 _SHOWN = {i: 0x2400 + i for i in range(32) if chr(i) not in "\t\n"} | {127: 0x2421}
-_SHOWN |= {i: 0xFFFD for i in [*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]}
+_SHOWN |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], 0xFFFD)
 _MARKED = {i: f"⟨U+{i:04X}⟩" for i in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _TABLE: dict[int, int | str] = {**_SHOWN, **_MARKED}
 
@@ -106,7 +105,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\r\n", "\n").translate(_TABLE)
     if isinstance(value, Mapping):
-        return {clean(str(k))[:MOST_KEY]: clean(v) for k, v in value.items()}
+        return {clean(str(k)): clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [clean(v) for v in value]
     return value
@@ -132,11 +131,10 @@ def _tiles(run: Mapping[str, Any], steps: list[Step]) -> list[dict[str, str]]:
     cpu = run.get("cpu_seconds")
     note = f"{units.seconds(cpu)} of CPU" if cpu is not None else ""
     result.append({"name": "Time", "value": units.seconds(run.get("seconds")), "note": note})
+    engine = run.get("engine") or "unknown"
+    owner = "of the driver" if engine == "ray" else f"{engine} engine"
     memory = units.nbytes(run.get("peak_memory_bytes"))
-    result.append(
-        {"name": "Peak memory", "value": memory, "note": f"{run.get('engine') or 'unknown'} engine"}
-    )
-    return result
+    return [*result, {"name": "Peak memory", "value": memory, "note": owner}]
 
 
 def _tile(name: str, before: str, after: str, part: float | None, whole: float | None) -> dict[str, str]:
@@ -147,21 +145,12 @@ def _tile(name: str, before: str, after: str, part: float | None, whole: float |
 def _costs(steps: list[Step]) -> list[dict[str, Any]]:
     """Time and rows of every step, its recipe's parts included, with bar widths in percent."""
     rows: list[dict[str, Any]] = []
-    for step in steps:
-        if step.kind == "node":
-            members = [step.node, *step.parts]
-            fields = ("seconds", "cpu_seconds", "computed_rows", "cached_rows")
-            sums: dict[str, Any] = {f: sum(m.get(f) or 0 for m in members) for f in fields}
-            memory = max((m.get("peak_memory_bytes") or 0 for m in members), default=0)
-            rows.append(
-                {
-                    "name": step.name,
-                    "op": step.node.get("op"),
-                    "parts": len(step.parts),
-                    "memory": memory,
-                    **sums,
-                }
-            )
+    for step in (s for s in steps if s.kind == "node"):
+        members = [step.node, *step.parts]
+        fields = ("seconds", "cpu_seconds", "computed_rows", "cached_rows", "store_bytes")
+        row: dict[str, Any] = {f: sum(m.get(f) or 0 for m in members) for f in fields}
+        memory = max(m.get("peak_memory_bytes") or 0 for m in members)
+        rows.append(row | {"name": step.name, "op": step.node.get("op"), "memory": memory})
     most = max([1e-9, *(r[f] for r in rows for f in ("seconds", "cpu_seconds"))])
     for row in rows:
         both = row["computed_rows"] + row["cached_rows"]
@@ -171,32 +160,28 @@ def _costs(steps: list[Step]) -> list[dict[str, Any]]:
     return rows
 
 
-def _groups(groups: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Shares of every group before and after, largest first, in two parts: shown and folded away."""
+def _groups(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Shares of every group before and after, largest first, in two parts: shown and folded away. Rows
+    that the run data count in no group come last."""
+    groups = run.get("groups")
     if not groups or not (groups.get("in") or groups.get("out")):
         return None
     came, left = groups.get("in") or {}, groups.get("out") or {}
     names = sorted({*came, *left}, key=lambda g: (-came.get(g, 0), -left.get(g, 0), g))
-    total_in, total_out = sum(came.values()), sum(left.values())
-    rows = []
-    for name in names:
-        a, b = came.get(name, 0), left.get(name, 0)
-        share_in, share_out = a / total_in if total_in else 0.0, b / total_out if total_out else 0.0
-        rows.append(
-            {"name": name or "(none)", "in": a, "out": b, "share_in": share_in, "share_out": share_out}
-        )
+    total_in = max(sum(came.values()), (run.get("source") or {}).get("rows") or 0)
+    total_out = max(sum(left.values()), run.get("kept") or 0)
+    rows = [{"name": name or "(none)", "in": came.get(name, 0), "out": left.get(name, 0)} for name in names]
+    rest = {"in": total_in - sum(came.values()), "out": total_out - sum(left.values())}
+    rows += [{"name": "(others)", **rest}] if any(rest.values()) else []
+    for row in rows:
+        row["share_in"] = row["in"] / total_in if total_in else 0.0
+        row["share_out"] = row["out"] / total_out if total_out else 0.0
     top = max([1e-9, *(r[s] for r in rows for s in ("share_in", "share_out"))])
     for row in rows:
         row["bar_in"], row["bar_out"] = 100 * row["share_in"] / top, 100 * row["share_out"] / top
     folded = rows[MOST_GROUPS:] if len(rows) > MOST_GROUPS + 2 else []
     shown = rows[: len(rows) - len(folded)]
-    return {
-        "column": groups.get("column") or "group",
-        "shown": shown,
-        "folded": folded,
-        "in": total_in,
-        "out": total_out,
-    }
+    return {"column": groups.get("column") or "group", "shown": shown, "folded": folded}
 
 
 def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -211,35 +196,46 @@ def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "narrow_forest": forest(train, NARROW),
         "table": list(_loss_table(train, [p.domain for p in drawn])),
         "resources": _resources(train.get("resources")),
+        "warnings": train.get("warnings") or [],
+        "passes": [_passes(arm) for arm in train["arms"].values()],
         "seeds": max((len(a.get("seeds") or []) for a in train["arms"].values()), default=0),
     }
 
 
+def _passes(arm: Mapping[str, Any]) -> str:
+    repeats = arm.get("repeats") or []
+    return f"{sum(repeats) / len(repeats):.2f}" if repeats else units.NONE
+
+
 def _loss_table(train: Mapping[str, Any], domains: list[str]) -> Iterator[dict[str, Any]]:
+    before = train.get("baseline") or {}
     for domain in domains:
         cells = []
         for arm, data in train["arms"].items():
-            final = data.get("final") or {}
-            loss = final.get(domain) if domain in MEANS else (final.get("domains") or {}).get(domain)
             paired = ((train.get("paired") or {}).get(arm) or {}).get(domain)
-            side = judge(paired.get("difference"), paired.get("standard_error")) if paired else None
-            cells.append({"loss": loss, "side": side, "paired": plus_minus(paired) if paired else None})
-        yield {"domain": domain, "title": TITLES.get(domain, domain), "cells": cells}
+            sides = {"side": judge(paired), "paired": plus_minus(paired)} if paired else {"paired": None}
+            cells.append({"loss": point(data.get("final") or {}, domain), **sides})
+        yield {"domain": domain, "title": title_of(domain), "before": point(before, domain), "cells": cells}
 
 
-def _resources(resources: Any, prefix: str = "") -> list[tuple[str, str]]:
+_TOOK = {
+    "model_bytes": "Model size",
+    "runs": "Runs",
+    "tokens": "Tokens, all runs",
+    "flops": "Computation, all runs",
+    "tokens_per_s": "Tokens per second, mean",
+    "peak_memory_bytes": "Peak memory",
+    "peak_gpu_bytes": "Peak GPU memory",
+    "seconds": "Time, all runs",
+    "cpu_seconds": "CPU time, all runs",
+}
+
+
+def _resources(resources: Any) -> list[tuple[str, str]]:
     """What the training took, one line for each figure, with the unit that its name tells."""
-    result: list[tuple[str, str]] = []
-    for key, value in (resources or {}).items():
-        if isinstance(value, Mapping):
-            result += _resources(value, f"{prefix}{_words(key)}, ")
-        elif value is not None:
-            result.append((prefix + _words(key), _figure(key, value)))
-    return result
-
-
-def _words(key: str) -> str:
-    return key.removesuffix("_bytes").replace("_", " ").replace("flops", "FLOPs")
+    figures = (resources or {}).items()
+    named = [(_TOOK.get(k, k.replace("_", " ").capitalize()), k, v) for k, v in figures if v is not None]
+    return [(name, _figure(key, value)) for name, key, value in named if key != "peak_gpu_bytes" or value]
 
 
 def _figure(key: str, value: Any) -> str:

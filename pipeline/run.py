@@ -19,7 +19,7 @@ from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, run_phases
 from pipeline.engine import Engine, make_engine
 from pipeline.export import Export, cut_files, identity, write_export
-from pipeline.graph import MAIN, SIZE, Graph, Node, Wish
+from pipeline.graph import MAIN, Graph, Node
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.prepare import RunOptions, manifests, open_store, save
@@ -91,7 +91,8 @@ class Run:
         total = self.work.get(name)
         if total is None:
             total = self.work[name] = Done()
-            self.progress.start(name, self.sources[node.data].rows)
+            looping = "@" in node.name or node.shape == "LoopOp"
+            self.progress.start(name, None if looping else self.sources[node.data].rows)
         total.rows += done.rows
         total.seconds += done.seconds
         total.cpu_seconds += done.cpu_seconds
@@ -140,10 +141,7 @@ class Run:
 
     def _bounds(self, node: str, file_bytes: int) -> tuple[int, ...]:
         """Where an ordered export cuts its files, from the bytes in each part of the order."""
-        column = self.graph.nearest_column("order", node)
-        assert column is not None
-        wish = Wish(f"{node}/order_bins", "order_bins", {"order": f"{column.node}.order", "bytes": f"{SIZE}.bytes"})
-        made = self.graph.add_hidden(wish, (node,))
+        made = self.graph.add_order_bins(node)
         run_phases(self.driver, [made], self._learn)
         sizes = self.store.get_artifact(artifact_name(made.key))["bytes"]
         return cut_files(sizes, file_bytes)

@@ -36,9 +36,9 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
         self.fs, self.root = fsspec.core.url_to_fs(url)
         self.is_local = isinstance(self.fs, LocalFileSystem)
+        self.url = os.path.abspath(self.root) if self.is_local else url
         self._verified: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
@@ -202,7 +202,7 @@ class Store:
                 if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(rel):
                     raise self._damaged(rel)
                 return pa.ipc.open_file(pa.BufferReader(data))
-            return pa.ipc.open_file(pa.PythonFile(self.fs.open(f"{self.root}/{rel}", "rb")))
+            return pa.ipc.open_file(pa.PythonFile(self.fs.open(f"{self.root}/{rel}", "rb"), mode="r"))
         except pa.ArrowInvalid as error:
             raise self._damaged(rel) from error
 

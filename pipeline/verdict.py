@@ -11,12 +11,14 @@ RANDOM = "random"
 PLACEBO = "placebo"
 MEANS = ("macro", "all")
 TITLES = {"macro": "Mean over domains", "all": "All held-out text"}
+DIFFERENCE, ERROR = "mean difference to random", "standard error"  # keys of a paired comparison
 ERRORS_NEEDED = 2.0
 
 
-def judge(difference: float | None, error: float | None) -> str:
+def judge(cell: Mapping[str, Any]) -> str:
     """`better` or `worse` than random if the difference is more than two standard errors, else `tie`;
     `unknown` where there is no error, for example with one seed. Lower loss is better."""
+    difference, error = cell.get(DIFFERENCE), cell.get(ERROR)
     if difference is None or error is None or not known(difference) or not known(error):
         return "unknown"
     if abs(difference) <= ERRORS_NEEDED * error:
@@ -38,6 +40,11 @@ def verdict(train: Mapping[str, Any] | None) -> list[str]:
     return sentences
 
 
+def title_of(domain: str) -> str:
+    """A domain's name, or what a mean over domains is called."""
+    return TITLES.get(domain, domain) or "(none)"
+
+
 def domains_of(row: Mapping[str, Any]) -> list[str]:
     """The domains themselves, without the means over them."""
     return [d for d in row if d not in MEANS]
@@ -47,13 +54,13 @@ def judged(row: Mapping[str, Any]) -> dict[str, list[str]]:
     """The domains by how the arm did on them."""
     result: dict[str, list[str]] = {"better": [], "worse": [], "tie": [], "unknown": []}
     for domain in domains_of(row):
-        result[judge(row[domain].get("difference"), row[domain].get("standard_error"))].append(domain)
+        result[judge(row[domain])].append(domain)
     return result
 
 
 def plus_minus(cell: Mapping[str, Any], sign: bool = True) -> str:
     """A difference with its standard error: −0.310 ± 0.020."""
-    value, error = cell.get("difference"), cell.get("standard_error")
+    value, error = cell.get(DIFFERENCE), cell.get(ERROR)
     text = signed(value) if sign or value is None else f"{abs(value):.3f}"
     return (
         f"{text}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.3f}"
@@ -71,7 +78,7 @@ def _arm(arm: str, row: Mapping[str, Any]) -> str:
     where = "" if total == 1 else f" on the mean over {total} domains"
     size = f"{plus_minus(headline, sign=False)} nats per byte{where}{_seeds(headline.get('n'))}"
     offset = f"{plus_minus(headline)} nats per byte{where}{_seeds(headline.get('n'))}"
-    verb = judge(headline.get("difference"), headline.get("standard_error"))
+    verb = judge(headline)
     claim = {
         "better": f"{arm} beats random by {size}",
         "worse": f"{arm} loses to random by {size}",
@@ -88,7 +95,7 @@ def _seeds(n: int | None) -> str:
 
 def _tally(row: Mapping[str, Any], by: Mapping[str, Sequence[str]], total: int) -> str:
     def extreme(domains: Sequence[str]) -> str:
-        most = max(domains, key=lambda d: abs(row[d]["difference"]))
+        most = max(domains, key=lambda d: abs(row[d][DIFFERENCE]))
         return f"{'most on ' if len(domains) > 1 else ''}{most} {plus_minus(row[most])}"
 
     parts = [
@@ -108,7 +115,7 @@ def _placebo(row: Mapping[str, Any]) -> str:
     total = sum(map(len, by.values()))
     differs = by["better"] + by["worse"]
     mean = row.get("macro") or {}
-    off_mean = judge(mean.get("difference"), mean.get("standard_error")) in ("better", "worse")
+    off_mean = judge(mean) in ("better", "worse")
     if by["unknown"] and not differs:
         return "The placebo (the same scores, dealt to other rows) cannot be judged with so few seeds."
     if not differs and not off_mean:

@@ -40,7 +40,7 @@ class Column:
 class Alive:
     """Which rows are alive: a tree of the sources, dropping nodes and joins above a node."""
 
-    kind: str  # "source" | "drop" | "all" | "any"
+    kind: str  # "source" | "drop" | "all" | "any"; "dropped": what the drop below took out
     name: str = ""  # source name, or the dropping node's name
     key: str = ""
     positional: bool = False
@@ -112,6 +112,9 @@ class ShardView:
         if tree.kind == "source":
             wanted = tree.name in ("*", self.shard.source)
             return np.full(self.shard.rows, wanted, dtype=bool)
+        if tree.kind == "dropped":
+            (drop,) = tree.below
+            return self.alive(drop.below[0]) & ~self.alive(drop)
         masks = [self.alive(branch) for branch in tree.below]
         if tree.kind == "any":
             return np.asarray(np.logical_or.reduce(masks))

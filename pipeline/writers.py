@@ -32,15 +32,16 @@ class Writer(ABC):
     """Rows go in by `write`, in any batches; `close` ends the file. Also a context manager."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
+        self.given, self.schema = schema, plain_schema(schema)
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Raises DataError for text that is no UTF-8, ValueError for other columns than the schema's."""
-        batch = batch.select(self.schema.names)
-        if batch.schema.types != self.schema.types:
-            raise ValueError(f"the file has columns {self.schema}, the batch {batch.schema}")
-        batch = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+        batch = batch.select(self.given.names)
+        if batch.schema.types != self.given.types:
+            raise ValueError(f"the file has columns {self.given}, the batch {batch.schema}")
+        plain = [c.dictionary_decode() if isinstance(c, pa.DictionaryArray) else c for c in batch.columns]
+        batch = pa.RecordBatch.from_arrays(plain, schema=self.schema)
         try:
             batch.validate(full=True)
         except pa.ArrowInvalid as error:
@@ -63,6 +64,13 @@ class Writer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Dictionaries as their values: each batch has its own, which must not enter the bytes."""
+    return pa.schema(
+        [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema]
+    )
 
 
 class TableWriter(Writer):
@@ -162,13 +170,12 @@ def open_writer(sink: Sink, format: str, schema: pa.Schema) -> Writer:
     thread enters the bytes. Raises ConfigError for another format.
     """
     if format == "parquet":
-        plain = [field.name for field in schema if field.name != "text" and not field.type.num_fields]
-        return TableWriter(
-            schema,
-            pq.ParquetWriter(sink, schema, compression="zstd", compression_level=3, use_dictionary=plain),
-        )
+        plain = plain_schema(schema)
+        short = [field.name for field in plain if field.name != "text" and not field.type.num_fields]
+        file = pq.ParquetWriter(sink, plain, compression="zstd", compression_level=3, use_dictionary=short)
+        return TableWriter(schema, file)
     if format == "arrow":
-        return TableWriter(schema, pa.ipc.new_file(sink, schema))
+        return TableWriter(schema, pa.ipc.new_file(sink, plain_schema(schema)))
     if format not in SUFFIXES:
         raise ConfigError(f"{format!r} is no format to write{did_you_mean(format, SUFFIXES)}")
     return LinesWriter(schema, sink, {"jsonl.gz": "gzip", "jsonl.zst": "zstd"}.get(format))

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 SEED = 20
 SAME = 0.7  # Jaccard from which two documents count as near-duplicates; below it the pairs are incomplete
 MAX_CLUSTER = 40  # documents; larger families of licence texts would be most of the pool
+FAMILY_SHARE = 0.25  # of a part's bytes, at most, are clusters of several documents
 FILES = 5
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "domain", "package", "license", "text")])
 
@@ -40,7 +41,7 @@ class Part:
     pool_bytes: int
     target_bytes: int = 0
     min_bytes: int = 200
-    max_bytes: int = 48_000
+    max_bytes: int = 12_000
     max_cluster: int = MAX_CLUSTER
     skip: tuple[str, ...] = ()
     """Parts of a path that leave a document out."""
@@ -64,14 +65,12 @@ PARTS = (
         domain="database",
         license="PostgreSQL",
         pool_bytes=550_000,
-        max_bytes=24_000,
     ),
     Part(
         package="sqlite3-doc",
         domain="database",
         license="LicenseRef-public-domain",
         pool_bytes=350_000,
-        max_bytes=24_000,
     ),
     Part(
         package="rust-doc",
@@ -154,12 +153,12 @@ def candidates(part: Part, documents: Sequence[Document]) -> list[Document]:
 
 def draw(part: Part, clusters: Sequence[Sequence[Document]]) -> tuple[list[Document], list[Document]]:
     """(pool, target) of one part: clusters in random order, first to the target until it has its bytes,
-    then to the pool. Clusters of several documents go first, up to half of the pool's bytes."""
+    then to the pool. Clusters of several documents go first, up to their share of the pool's bytes."""
     shuffled = sorted(clusters, key=lambda cluster: rank("draw", cluster[0].id))
     families = [cluster for cluster in shuffled if 1 < len(cluster) <= part.max_cluster]
     singles = [cluster for cluster in shuffled if len(cluster) == 1]
     target, rest = _fill(singles, part.target_bytes)
-    pool, _ = _fill(families, part.pool_bytes // 2)
+    pool, _ = _fill(families, int(part.pool_bytes * FAMILY_SHARE))
     more, _ = _fill(rest, part.pool_bytes - sum(document.size for document in pool))
     return pool + more, target
 

@@ -6,17 +6,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpu_ops.trainer import summary
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.evaluate import held_out
 from gpu_ops.trainer.files import content_key, write_json
+from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Vocabulary, tokenise
-
-if TYPE_CHECKING:
-    from gpu_ops.trainer.run import Job
 
 VERSION = 1  # raised when the same run would give other losses
 EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
@@ -59,6 +57,8 @@ def compare(
     _check(arms, seeds)
     pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
     try:
+        if not (Path(out) / "compare.json").exists():
+            pool.warm_up()
         jobs = _jobs(config, arms, seeds, holdout, Path(out))
         results = _results(jobs, pool, progress or (lambda _: None))
     finally:
@@ -93,13 +93,11 @@ def _jobs(
     config: TrainConfig, arms: Sequence[Arm], seeds: Sequence[int], holdout: str, out: Path
 ) -> list[Job]:
     """The untrained model's evaluation, then every (arm, seed); each folder is tokenised once."""
-    from gpu_ops.trainer.run import Job
-
     cache = out / "tokens"
     cache.mkdir(parents=True, exist_ok=True)
     vocabulary = Vocabulary.load(config.tokenizer_folder)
-    held_key, held = held_out(holdout, vocabulary, config.seq_len)
-    held_path = cache / f"{held_key}-{config.seq_len}.npz"
+    held_key, held = held_out(holdout, vocabulary, config.seq_len, config.eval_bytes)
+    held_path = cache / f"{held_key}.npz"
     held.save(held_path)
     fields = config.model_dump_json(exclude=EXECUTION)
     common = content_key(_model_files(config), f"{VERSION} {fields} {held_key} {vocabulary.key}")
@@ -129,9 +127,7 @@ def _model_files(config: TrainConfig) -> list[Path]:
 
 def _results(jobs: list[Job], pool: Pool, progress: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
     """The jobs' results in order; those that were finished before are read, not made again."""
-    from gpu_ops.trainer.run import finished
-
-    found = {job.folder: finished(job) for job in jobs}
+    found = {job.folder: job.finished() for job in jobs}
     left = [job for job in jobs if found[job.folder] is None]
     found.update(zip([job.folder for job in left], pool.run(left, progress), strict=True))
     return [result for job in jobs if (result := found[job.folder]) is not None]

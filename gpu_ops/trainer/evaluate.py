@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from gpu_ops.kernels.tokens import encode, windows
 from gpu_ops.trainer.documents import data_files, documents
 from gpu_ops.trainer.files import content_key
 from gpu_ops.trainer.stream import Vocabulary
+from operators.kernels.counter import mix64
 
 EVAL_TOKENS = 4096  # of one forward pass on the CPU
+WINDOWS_PER_DOCUMENT = 8  # where not everything is evaluated: many documents say more than a long one
+GROUP = 16  # documents that are tokenised at a time
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,16 @@ class HeldOut:
     num_bytes: np.ndarray
 
     def save(self, path: Path) -> None:
+        partial = path.with_name(f".{os.getpid()}.npz")
         np.savez(
-            path,
-            allow_pickle=False,
+            partial,
             tokens=self.tokens,
             lengths=self.lengths,
             domain=self.domain,
             domains=np.array(self.domains, np.str_),
             num_bytes=self.num_bytes,
         )
+        partial.replace(path)
 
     @classmethod
     def load(cls, path: str) -> HeldOut:
@@ -49,30 +54,51 @@ class HeldOut:
             return cls(domains=file["domains"].tolist(), **arrays)
 
 
-def held_out(folder: str, vocabulary: Vocabulary, seq_len: int) -> tuple[str, HeldOut]:
-    """The folder's content key and its windows. ValueError when no token can be scored."""
-    pieces: list[np.ndarray] = []
-    owners: list[str] = []
-    num_bytes: dict[str, int] = {}
+def held_out(
+    folder: str, vocabulary: Vocabulary, seq_len: int, eval_bytes: int | None = None
+) -> tuple[str, HeldOut]:
+    """The windows of the folder's documents, and a key of their content.
+
+    With `eval_bytes` every domain gives an equal part: its documents in a fixed random order, of each the
+    first WINDOWS_PER_DOCUMENT windows, until its part is reached. ValueError when nothing can be scored.
+    """
+    by_domain: dict[str, list[str]] = {}
     for texts, names in documents(folder):
-        encoded = encode(vocabulary.tokenizer, texts, skip_first=vocabulary.bos is None)
-        for document, name in zip(encoded, names, strict=True):
-            found = windows(document.ids, vocabulary.bos, seq_len)
-            if found and document.num_bytes:
-                pieces += found
-                owners += [name] * len(found)
-                num_bytes[name] = num_bytes.get(name, 0) + document.num_bytes
-    if not pieces:
+        for text, name in zip(texts, names, strict=True):
+            by_domain.setdefault(name, []).append(text)
+    share = None if eval_bytes is None else eval_bytes // max(1, len(by_domain))
+    found = {name: _windows(texts, vocabulary, seq_len, share) for name, texts in sorted(by_domain.items())}
+    found = {name: (pieces, num_bytes) for name, (pieces, num_bytes) in found.items() if pieces}
+    if not found:
         raise ValueError(f"{folder}: the held-out documents are empty; there is nothing to evaluate on")
-    domains = sorted(num_bytes)
-    key = content_key(data_files(folder), vocabulary.key)
-    return key, HeldOut(
+    pieces = [piece for part, _ in found.values() for piece in part]
+    held = HeldOut(
         np.concatenate(pieces).astype(np.int32),
         np.array([len(piece) for piece in pieces], np.int64),
-        np.array([domains.index(name) for name in owners], np.int64),
-        domains,
-        np.array([num_bytes[name] for name in domains], np.int64),
+        np.repeat(np.arange(len(found)), [len(part) for part, _ in found.values()]),
+        list(found),
+        np.array([num_bytes for _, num_bytes in found.values()], np.int64),
     )
+    return content_key(data_files(folder), f"{vocabulary.key} {seq_len} {eval_bytes}"), held
+
+
+def _windows(
+    texts: list[str], vocabulary: Vocabulary, seq_len: int, share: int | None
+) -> tuple[list[np.ndarray], int]:
+    """The windows of one domain and the bytes of text that they score."""
+    order = np.argsort(mix64(np.arange(len(texts), dtype=np.uint64)))
+    limit = None if share is None else WINDOWS_PER_DOCUMENT * (seq_len - 1)
+    pieces: list[np.ndarray] = []
+    num_bytes = 0
+    for start in range(0, len(texts), GROUP):
+        group = [texts[i] for i in order[start : start + GROUP]]
+        for document in encode(vocabulary.tokenizer, group, limit, skip_first=vocabulary.bos is None):
+            if share is not None and num_bytes >= share:
+                return pieces, num_bytes
+            if document.num_bytes:
+                pieces += windows(document.ids, vocabulary.bos, seq_len)
+                num_bytes += document.num_bytes
+    return pieces, num_bytes
 
 
 def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpu_ops.trainer.run import Job
+    from gpu_ops.trainer.job import Job
 
 Progress = Callable[[dict[str, Any]], None]
 _worker: dict[str, Any] = {}  # set once in each worker process: device, events, stop
 
 
 class Pool:
-    """`workers` spawned processes, each with a device of its own in turn, which load torch at once. With
+    """`workers` spawned processes, each with a device of its own in turn; they start when there is work. With
     one worker the jobs run in this process."""
 
     def __init__(self, workers: int, device: str, threads: int) -> None:
-        self.device, self.threads = device, threads
+        self.workers, self.device, self.threads = workers, device, threads
         self._executor: ProcessPoolExecutor | None = None
         if workers > 1:
             context = multiprocessing.get_context("spawn")
@@ -30,11 +31,18 @@ class Pool:
             turn = context.Value("i", 0)
             arguments = (device, threads, turn, self._events, self._stop)
             self._executor = ProcessPoolExecutor(workers, context, _start, arguments)
-            self._warm = [self._executor.submit(_warm_up) for _ in range(workers)]
+
+    def warm_up(self) -> None:
+        """Lets the processes load torch while this one does something else."""
+        if self._executor is not None:
+            for _ in range(self.workers):
+                self._executor.submit(_warm_up)
 
     def run(self, jobs: Sequence[Job], progress: Progress) -> list[dict[str, Any]]:
         """The jobs' results, in order. The first failure stops the others at their next step and is
         raised, with the worker's traceback as its cause."""
+        if not jobs:
+            return []
         if self._executor is None:
             return _run_here(jobs, self.device, self.threads, progress)
         futures = [self._executor.submit(_run_job, job) for job in jobs]
@@ -76,21 +84,22 @@ def _start(device: str, threads: int, turn: Any, events: Any, stop: Any) -> None
     with turn.get_lock():
         number, turn.value = turn.value, turn.value + 1
     events.cancel_join_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and says when to stop
     _worker.update(device=device, number=number, threads=threads, events=events, stop=stop)
 
 
 def _warm_up() -> None:
-    import torch
-    import transformers.models.llama.modeling_llama
+    import transformers.models.llama.modeling_llama  # noqa: F401
 
     import gpu_ops.trainer.run  # noqa: F401
 
-    torch.set_num_threads(_worker["threads"])
-
 
 def _run_job(job: Job) -> dict[str, Any]:
+    import torch
+
     from gpu_ops.trainer.run import train
 
+    torch.set_num_threads(_worker["threads"])
     device = resolve_device(_worker["device"], _worker["number"])
     return train(job, device, _worker["events"].put, _worker["stop"].is_set)
 

@@ -20,6 +20,7 @@ from gpu_ops.trainer import checkpoint, network
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
 from gpu_ops.trainer.files import write_json
+from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.stream import Stream
 
 BETAS = (0.9, 0.95)
@@ -28,23 +29,6 @@ LAST_LR = 0.1  # share of the peak that the cosine ends at
 
 class Stopped(Exception):
     """The run was asked to stop; its last checkpoint stays."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One (arm, seed) of a comparison. `tokens` is a path for Stream, `held` one for HeldOut; `steps` is 0
-    for an evaluation of the untrained model; a result under another `identity` does not count."""
-
-    arm: str
-    seed: int
-    config: TrainConfig
-    tokens: str
-    held: str
-    shuffle: bool
-    vocab: int
-    folder: str
-    steps: int
-    identity: str
 
 
 @dataclass
@@ -59,15 +43,6 @@ class _Run:
     device: str
     curve: list[dict[str, Any]]
     spent: dict[str, float]
-
-
-def finished(job: Job) -> dict[str, Any] | None:
-    """The result of this very job if it was done before."""
-    path = Path(job.folder) / "result.json"
-    if not path.exists():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return result if result["identity"] == job.identity else None
 
 
 def train(
@@ -85,25 +60,21 @@ def train(
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
         while step < job.steps:
             if stop():
-                raise Stopped(f"{job.arm}-{job.seed} after step {step}")
-            row = _timed(run, "training", lambda: _step(run, step))  # noqa: B023 - called at once
+                raise Stopped(f"{job.name} after step {step}")
+            row = _timed(run, "training", _step, step)
             step += 1
             _log(metrics, {"step": step, **row})
             progress(_event(run, step, row["loss"]))
             if step in evals:
-                _log(metrics, _evaluate(run, step))
-            if (
-                step in evals
-                if job.config.checkpoint_every is None
-                else not step % job.config.checkpoint_every
-            ):
+                _log(metrics, _timed(run, "evaluation", _evaluate, step))
+            if _checkpoint_due(job, step):
                 metrics.flush()
                 _save(run, step)
         if not run.curve:
-            _log(metrics, _evaluate(run, step))
+            _log(metrics, _timed(run, "evaluation", _evaluate, step))
     result = _result(run)
     if job.steps:
-        run.model.save_pretrained(folder / "model")
+        _export_model(run, folder / "model")
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
@@ -152,7 +123,7 @@ def _truncate(path: Path, step: int) -> None:
     path.write_text("".join(row for row in rows if json.loads(row)["step"] <= step), "utf-8")
 
 
-def _step(run: _Run, step: int) -> dict[str, float]:
+def _step(run: _Run, step: int) -> dict[str, Any]:
     """One update. All that is random in it is a function of (seed, step)."""
     config = run.job.config
     rate = learning_rate(step, run.job.steps, config)
@@ -168,7 +139,7 @@ def _step(run: _Run, step: int) -> dict[str, float]:
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(
-            f"{run.job.arm}-{run.job.seed}: the loss is {value} at step {step + 1}; lower lr ({config.lr})"
+            f"{run.job.name}: the loss is {value} at step {step + 1}; lower lr ({config.lr})"
         )
     run.optimizer.step()
     run.optimizer.zero_grad()
@@ -184,34 +155,47 @@ def _precision(config: TrainConfig, device: str) -> AbstractContextManager[objec
 
 
 def _evaluate(run: _Run, step: int) -> dict[str, Any]:
-    tokens = step * run.job.config.batch_size * run.job.config.seq_len
-    scores = _timed(run, "evaluation", lambda: evaluate(run.model, run.held, run.device))
-    run.curve.append({"tokens": tokens, **scores})
+    scores = evaluate(run.model, run.held, run.device)
+    run.curve.append({"tokens": run.job.tokens_after(step), **scores})
     return {"step": step, **run.curve[-1]}
 
 
-def _timed(run: _Run, kind: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _timed(run: _Run, kind: str, work: Callable[[_Run, int], dict[str, Any]], step: int) -> dict[str, Any]:
     wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
+    result = work(run, step)
     run.spent[kind] = run.spent.get(kind, 0.0) + time.perf_counter() - wall
     run.spent["cpu"] = run.spent.get("cpu", 0.0) + time.process_time() - cpu
     return result
 
 
 def _event(run: _Run, step: int, loss: float) -> dict[str, Any]:
-    tokens = step * run.job.config.batch_size * run.job.config.seq_len
     return {
         "arm": run.job.arm,
         "seed": run.job.seed,
         "step": step,
         "steps": run.job.steps,
         "loss": loss,
-        "tokens_per_s": tokens / run.spent["training"],
+        "tokens_per_s": run.job.tokens_after(step) / run.spent["training"],
     }
 
 
 def _log(metrics: Any, row: dict[str, Any]) -> None:
     metrics.write(json.dumps(row) + "\n")
+
+
+def _checkpoint_due(job: Job, step: int) -> bool:
+    every = job.config.checkpoint_every
+    due = step in job.config.eval_steps() if every is None else step % every == 0
+    return due and step < job.steps
+
+
+def _export_model(run: _Run, folder: Path) -> None:
+    """The trained model as a Hugging Face folder, tokenizer included."""
+    run.model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        source = Path(run.job.config.tokenizer_folder) / name
+        if source.is_file():
+            (folder / name).write_bytes(source.read_bytes())
 
 
 def _save(run: _Run, step: int) -> None:
@@ -220,7 +204,7 @@ def _save(run: _Run, step: int) -> None:
 
 
 def _result(run: _Run) -> dict[str, Any]:
-    tokens = run.job.steps * run.job.config.batch_size * run.job.config.seq_len
+    tokens = run.job.tokens_after(run.job.steps)
     training = run.spent.get("training", 0.0)
     on_gpu = run.device.startswith("cuda")
     return {

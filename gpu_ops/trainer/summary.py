@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def arm_summary(results: Sequence[Result]) -> Result:
     }
 
 
-def paired(arms: dict[str, Sequence[Result]]) -> Result:
+def paired(arms: Mapping[str, Sequence[Result]]) -> Result:
     """Each arm's final loss minus random's on the same seed, by domain, with macro and all: nats per byte,
     negative is better. The standard error is over seeds; what the seeds share is not in it."""
     if RANDOM not in arms:
@@ -81,7 +81,7 @@ def resources(results: Sequence[Result]) -> Result:
     }
 
 
-def warnings(arms: dict[str, Sequence[Result]]) -> list[str]:
+def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:
     """What a reader of the numbers has to know."""
     found = []
     for name, results in arms.items():

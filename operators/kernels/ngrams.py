@@ -10,6 +10,7 @@ stored results: they never change.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ def _mix(x: np.uint64) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def _read_tokens(data: Bytes, start: int, end: int, out: UInt64s, first: int) -> tuple[int, int]:
+def _read_tokens(data: Bytes, start: int, end: int, out: UInt64s, first: int) -> tuple[Any, Any]:
     """Hashes of the tokens from byte `start` on into out[first:]: where it stopped, and where `out` ends.
 
     It stops between tokens. Branch-free but for the kind of byte: a word's hash is written at every

@@ -16,7 +16,7 @@ _KIND[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD
 
 
 @njit(nogil=True, cache=True, inline="always")
-def space_width(data: Bytes, i: int, end: int) -> int:
+def space_width(data: Bytes, i: np.uint64, end: np.uint64) -> int:
     """The bytes (2 or 3) of the white space that starts with the lead byte at i, 0 where none does.
 
     The characters for which `str.isspace` holds; a sequence cut short by `end` is none.

@@ -16,7 +16,9 @@ from operators.cut import Cut
 
 # Few different keys that share long prefixes, so that every round and every tie is met.
 KEYS = st.sampled_from([None, 0, 1, 2, 255, 256, 2**16, 2**32, 2**40 + 1, 2**63, 2**64 - 2, 2**64 - 1])
-ROWS = st.lists(st.tuples(KEYS | st.integers(0, 2**64 - 1), st.integers(0, 9), st.sampled_from("abc")), max_size=30)
+ROWS = st.lists(
+    st.tuples(KEYS | st.integers(0, 2**64 - 1), st.integers(0, 9), st.sampled_from("abc")), max_size=30
+)
 
 
 def table(rows: list[tuple[int | None, int, str]], uid: list[int] | None = None) -> pa.Table:
@@ -112,7 +114,9 @@ def test_budgets_by_name() -> None:
     data = pa.table({"k": pa.array(range(9), pa.uint64()), "g": pa.array([0, 1, 2] * 3)})
     kept = reasons_of(Cut(by="k", keep_rows={0: 2, "*": 1}, group="g"), data)
     assert [i for i, r in enumerate(kept) if r is None] == [3, 6, 7, 8]
-    with pytest.raises(ValueError, match=r"2 values of g have no budget, the first is '1'; add them, or '\*'"):
+    with pytest.raises(
+        ValueError, match=r"2 values of g have no budget, the first is '1'; add them, or '\*'"
+    ):
         run(Cut(by="k", keep_rows={0: 2}, group="g"), data)
 
 
@@ -125,7 +129,9 @@ def test_budgets_by_name() -> None:
     ],
 )
 def test_weights_that_cannot_be_summed_are_named(weights: list[int | None], message: str) -> None:
-    data = pa.table({"k": pa.array([1, 2, 3], pa.uint64()), "w": pa.array(weights, pa.int64()), "uid": [7, 8, 9]})
+    data = pa.table(
+        {"k": pa.array([1, 2, 3], pa.uint64()), "w": pa.array(weights, pa.int64()), "uid": [7, 8, 9]}
+    )
     with pytest.raises(ValueError, match=message):
         run(Cut(by="k", keep_weight=3, weight="w"), data)
 
@@ -145,7 +151,7 @@ def test_a_null_key_is_an_error_on_request() -> None:
 
 def test_too_many_groups_are_an_error_that_says_what_to_do() -> None:
     data = pa.table({"k": pa.array(range(5000), pa.uint64()), "g": pa.array(range(5000))})
-    with pytest.raises(ValueError, match="more than 4,096 groups.*coarser column"):
+    with pytest.raises(ValueError, match=r"more than 4,096 groups.*coarser column"):
         run(Cut(by="k", keep_rows=1, group="g"), data)
 
 

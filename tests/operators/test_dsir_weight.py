@@ -27,7 +27,9 @@ def counted(texts: list[str | None], buckets: int) -> Artifact:
     return {"counts": np.bincount(np.array(found, np.int64), minlength=buckets)}
 
 
-def weights(op: DsirWeight, texts: list[str | None], uses: dict[str, Artifact], size: int = 1000) -> list[float]:
+def weights(
+    op: DsirWeight, texts: list[str | None], uses: dict[str, Artifact], size: int = 1000
+) -> list[float]:
     table = pa.table({"text": pa.array(texts, pa.large_string())})
     return run(op, table, batch_rows=size, uses=uses).column("log_weight").to_pylist()
 
@@ -70,17 +72,17 @@ def test_ranks_like_n_grams_without_hashing() -> None:
     words = np.array([f"w{i}" for i in range(300)])
     zipf = 1 / np.arange(1, 301)
     raw: list[str | None] = [
-        " ".join(rng.choice(words if i % 3 else words[::-1], 60, p=zipf / zipf.sum())) for i in range(200)
+        " ".join(rng.choice(words if i % 3 else words[::-1], 60, p=zipf / zipf.sum())) for i in range(100)
     ]
-    target: list[str | None] = [" ".join(rng.choice(words, 60, p=zipf / zipf.sum())) for _ in range(60)]
+    target: list[str | None] = [" ".join(rng.choice(words, 60, p=zipf / zipf.sum())) for _ in range(30)]
     uses = {"raw": counted(raw, BUCKETS), "target": counted(target, BUCKETS)}
     got = weights(DsirWeight(buckets=BUCKETS), raw, uses)
     plain = plain_weights(raw, target, BUCKETS)
     assert stats.spearmanr(got, plain).statistic > 0.999
-    assert np.mean(np.abs(np.subtract(got, plain)) < 1e-9) > 0.9  # the others hold a bigram that collides
+    assert np.mean(np.abs(np.subtract(got, plain)) < 1e-9) > 0.8  # the others hold a bigram that collides
 
 
-BUCKETS = 2**22  # so many that few of some 8,000 n-grams collide
+BUCKETS = 2**21  # so many that few of some 4,000 n-grams collide
 
 
 def plain_weights(raw: list[str | None], target: list[str | None], vocabulary: int) -> list[float]:

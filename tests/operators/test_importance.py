@@ -71,7 +71,9 @@ def test_token_budget_equals_brute_force(rows: list[Any], budget: int, size: int
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.sets(st.integers(0, 60)), st.sampled_from([{"keep_rows": 9}, {"keep_share": 0.3}, {"keep_tokens": 70}]))
+@given(
+    st.sets(st.integers(0, 60)), st.sampled_from([{"keep_rows": 9}, {"keep_share": 0.3}, {"keep_tokens": 70}])
+)
 def test_the_same_rows_for_any_cut(bounds: set[int], budget: dict[str, Any]) -> None:
     data = pa.table({"s": np.sin(np.arange(60)), "tokens": np.arange(60) % 7})
     whole = kept_rows(data, {"score": "s", **budget})
@@ -95,5 +97,5 @@ def test_no_score_is_never_kept_and_has_its_reason() -> None:
 
 
 def test_one_budget_is_asked_for() -> None:
-    with pytest.raises(ValueError, match="takes one of .*, got keep_rows, keep_tokens"):
+    with pytest.raises(ValueError, match=r"takes one of .*, got keep_rows, keep_tokens"):
         Importance(score="s", keep_rows=1, keep_tokens=1)

@@ -58,7 +58,13 @@ def test_broken_bytes_and_nulls() -> None:
 
 def test_hashes_are_stored_and_stay_the_same() -> None:
     assert reference_buckets("Hello, wörld 7".encode(), (1, 2), 10_000) == [
-        898, 6784, 8472, 4801, 3230, 7085, 6464,
+        898,
+        6784,
+        8472,
+        4801,
+        3230,
+        7085,
+        6464,
     ]
 
 
@@ -69,7 +75,8 @@ def test_many_buckets_are_used_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("orders", "message"), [((), "at least 1"), ((2, 1), "ascend"), ((1, 1), "ascend"), ((0,), "greater than")]
+    ("orders", "message"),
+    [((), "at least 1"), ((2, 1), "ascend"), ((1, 1), "ascend"), ((0,), "greater than")],
 )
 def test_orders_that_make_no_sense_are_refused(orders: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -132,7 +132,7 @@ def test_missing_fields_say_what_they_take() -> None:
 def test_unknown_names_suggest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no operator 'exact_dedupe'; did you mean 'exact_dedup'\?"):
         find("exact_dedupe", tmp_path)
-    with pytest.raises(ConfigError, match="no operator 'zzzzz'; there are: .*exact_dedup"):
+    with pytest.raises(ConfigError, match="no operator 'zzzzz'; there are: "):
         find("zzzzz", tmp_path)
     (tmp_path / "mine.py").write_text(SHOUT)
     with pytest.raises(ConfigError, match=r"did you mean the file './mine.py'\?"):
@@ -150,7 +150,10 @@ def test_unknown_names_suggest(tmp_path: Path) -> None:
         ("def f():\n    return 1 / 0\n\nf()\n", r"op\.py:2: loading failed: ZeroDivisionError"),
         ("x = 1\n", r"op\.py:1: no operator: write one public class that subclasses MapOp, ScoreOp"),
         (
-            "from operators.contract import MapOp\nclass A(MapOp): pass\nclass B(MapOp): pass\nclass _C(MapOp): pass\n",
+            "from operators.contract import MapOp\n"
+            "class A(MapOp): pass\n"
+            "class B(MapOp): pass\n"
+            "class _C(MapOp): pass\n",
             r"op\.py:3: 2 operators, a file holds one: A, B",
         ),
         ("\0", r"op\.py:1: not Python"),

@@ -92,7 +92,7 @@ def test_an_exit_is_no_success(engine: Engine) -> None:
 
 
 def test_a_result_must_be_small(engine: Engine) -> None:
-    with pytest.raises(RuntimeError, match="returned 65.* bytes; a task may return 65536"):
+    with pytest.raises(RuntimeError, match=r"returned 65.* bytes; a task may return 65536"):
         list(engine.run(do.grow, MAX_RESULT_BYTES, [0]))
 
 

@@ -101,7 +101,7 @@ def test_gpus_that_do_not_exist_are_an_error(
     ray_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_models, "START_S", 0.0)
-    with pytest.raises(ResourceError, match="wants 0.5 GPUs a copy; the cluster has 0: set"):
+    with pytest.raises(ResourceError, match=r"wants 0\.5 GPUs a copy; the cluster has 0: set"):
         list(ray_engine.score(do.load, do.apply, str(tmp_path), [0], Resources(gpus=0.5)))
     with pytest.raises(ConfigError, match=r"resources\.gpus is 1\.5"):
         list(ray_engine.score(do.load, do.apply, str(tmp_path), [0], Resources(gpus=1.5)))
@@ -215,7 +215,7 @@ def test_an_engine_joins_the_ray_of_this_process_and_leaves_it_running(ray_engin
 
 def test_a_dead_address_is_refused_at_once() -> None:
     begun = time.monotonic()
-    with pytest.raises(ResourceError, match="no Ray cluster answers at 127.0.0.1:1 "):
+    with pytest.raises(ResourceError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         ray_cluster._reach("127.0.0.1:1")
     assert time.monotonic() - begun < 2
 

@@ -1,0 +1,42 @@
+"""One training run as data: it travels to worker processes, and its identity says if it was done before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_ops.trainer.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One (arm, seed) of a comparison. `tokens` is a path for Stream, `held` one for HeldOut; `steps` is 0
+    for an evaluation of the untrained model; a result under another `identity` does not count."""
+
+    arm: str
+    seed: int
+    config: TrainConfig
+    tokens: str
+    held: str
+    shuffle: bool
+    vocab: int
+    folder: str
+    steps: int
+    identity: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.seed}"
+
+    def tokens_after(self, step: int) -> int:
+        return step * self.config.batch_size * self.config.seq_len
+
+    def finished(self) -> dict[str, Any] | None:
+        """The result of this very job if it was done before."""
+        path = Path(self.folder) / "result.json"
+        if not path.exists():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return result if result["identity"] == self.identity else None

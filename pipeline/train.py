@@ -1,0 +1,207 @@
+"""The training comparison of a run: what each arm trains on, drawn anew for every seed, and the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.catalog import find
+from pipeline.config import Config, NodeConfig, TrainSection
+from pipeline.drive import Driver, run_phases
+from pipeline.engine import Engine
+from pipeline.errors import ConfigError
+from pipeline.export import Export, cut_files, identity, write_export
+from pipeline.graph import MAIN, SIZE, Graph, Node, Wish
+from pipeline.store import key_of
+from pipeline.tasks import Done, artifact_name
+from pipeline.view import Alive
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+
+# A token of any usual vocabulary is shorter than this on average, so that a sample of so many bytes
+# a token always holds the tokens that are wanted.
+MOST_BYTES_PER_TOKEN = 8
+FILE_BYTES = 256_000_000
+PLACEBO = "placebo_scores"
+
+
+def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
+    """Export every arm's documents for every seed, train on each, compare on the held-out documents.
+
+    The subsets are drawn anew for every seed: seed 0 is the run's own selection, the others have
+    other noise in whatever the config leaves to chance. Raises ConfigError for arms that cannot be."""
+    from gpu_ops.trainer.compare import Arm, compare
+    from gpu_ops.trainer.config import TrainConfig
+
+    config = TrainConfig(**_resolved(section.trainer, run.config.base))
+    seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
+    study = Study(run, engine, section, config.tokens)
+    names = list(dict.fromkeys([*section.compare, section.input]))
+    holdout = study.holdout()
+    arms = [
+        Arm(name, {seed: study.folder(name, seed) for seed in seeds}, shuffle=study.shuffled(name)) for name in names
+    ]
+    run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {config.tokens:,} tokens each")
+    out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
+    return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
+
+
+def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Paths of checkpoints and tokenizers as seen from the config's folder."""
+    paths = {name: str(base / fields[name]) for name in ("init", "tokenizer") if fields.get(name)}
+    return {**fields, **paths}
+
+
+def _shown(run: Run) -> Any:
+    """The trainer's progress as the run's."""
+    started: set[str] = set()
+
+    def show(event: dict[str, Any]) -> None:
+        name = f"train {event['arm']}-{event['seed']}"
+        if name not in started:
+            started.add(name)
+            run.progress.start(name, event["steps"])
+            show.last[name] = 0  # type: ignore[attr-defined]
+        run.progress.advance(name, event["step"] - show.last[name])  # type: ignore[attr-defined]
+        show.last[name] = event["step"]  # type: ignore[attr-defined]
+
+    show.last = {}  # type: ignore[attr-defined]
+    return show
+
+
+class Study:
+    """The exports that the arms of a comparison train on."""
+
+    def __init__(self, run: Run, engine: Engine, section: TrainSection, tokens: int) -> None:
+        self.run, self.engine, self.section, self.tokens = run, engine, section, tokens
+        # Training reads local files: a store elsewhere is mirrored to the folder of the config.
+        store = run.store
+        self.root = Path(store.root if store.is_local else run.config.base / ".tamis-train") / "train"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.reserved = section.holdout or self._holdout_node()
+
+    def _holdout_node(self) -> str:
+        """The only holdout node of the config."""
+        found = [node.name for node in self.run.config.nodes if node.op == "holdout"]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{self.run.config.where('train')}: the config has {len(found)} nodes with op holdout; "
+                "reserve documents for evaluation with one, or name it as `holdout:`"
+            )
+        return found[0]
+
+    def shuffled(self, name: str) -> bool:
+        """Whether an arm's documents have no order of their own."""
+        if name in ("random", "placebo", "shuffled"):
+            return True
+        return self.run.graph.nearest_column("order", name) is None
+
+    def holdout(self) -> str:
+        """The folder of the documents that were reserved."""
+        node = self.run.graph.nodes[self.reserved]
+        if not node.drops:
+            raise ConfigError(f"{self.run.config.where('train')}: {self.reserved} drops nothing, so it reserves nothing")
+        taken = Alive("dropped", node.name, node.key, node.positional, (node.after,))
+        return self._write(self.run.graph, taken, node.name, ordered=False)
+
+    def folder(self, name: str, seed: int) -> str:
+        """The folder of an arm's documents for one seed."""
+        config = replace(self.run.config, seed=_seed(self.run.config.seed, seed))
+        match name:
+            case "random":
+                graph, node = self._random(config)
+            case "placebo":
+                graph, node = self._placebo(config)
+            case "shuffled":
+                graph, node = Graph(config, self.run.sources), self.section.input
+                graph.build()
+            case _:
+                graph, node = Graph(config, self.run.sources), name
+                graph.build()
+                if node not in graph.nodes:
+                    raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
+        self._compute(graph, node)
+        return self._write(graph, graph.nodes[node].after, node, ordered=not self.shuffled(name))
+
+    def _random(self, config: Config) -> tuple[Graph, str]:
+        """Documents drawn from the raw corpus, the reserved ones left out."""
+        graph = Graph(config, self.run.sources)
+        graph.build()
+        wish = Wish("train/random", "random_key", {"seed": int(key_of(config.seed, "train/random")[:15], 16)})
+        graph.add(wish, (self.reserved,))
+        budget = {"keep_weight": self.tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
+        cut = Wish("train/random/cut", "cut", {"by": "train/random.priority", "reason": "not_drawn", **budget})
+        graph.add(cut, ("train/random",))
+        return graph, "train/random/cut"
+
+    def _placebo(self, config: Config) -> tuple[Graph, str]:
+        """The selection with its scores dealt to other documents at random."""
+        chooser = self._chooser(config)
+        scores = replace(
+            chooser, name=PLACEBO, op="permute", spec=find("permute", config.base), uses={},
+            fields={"column": chooser.fields["score"]}, input=config.inputs(chooser.name),
+        )  # fmt: skip
+        fields = {**chooser.fields, "score": f"{PLACEBO}.value"}
+        placebo = replace(chooser, input=(PLACEBO,), fields=fields, join="all")
+        nodes = tuple(placebo if node.name == chooser.name else node for node in config.nodes)
+        graph = Graph(replace(config, nodes=(*nodes, scores)), self.run.sources)
+        graph.build()
+        return graph, chooser.name
+
+    def _chooser(self, config: Config) -> NodeConfig:
+        """The node nearest above the training input that chooses by a score."""
+        waiting = [self.section.input]
+        while waiting:
+            name = waiting.pop(0)
+            node = next((n for n in config.nodes if n.name == name), None)
+            if node is None:
+                continue
+            if "score" in node.fields:
+                return node
+            waiting += config.inputs(name)
+        raise ConfigError(
+            f"{config.where('train')}: a placebo permutes the scores of a node such as importance, and none "
+            f"is above {self.section.input}; leave placebo out of compare"
+        )
+
+    def _compute(self, graph: Graph, name: str) -> None:
+        """Whatever of the variant the store does not have yet."""
+        wanted: dict[str, Node] = {}
+        waiting = [name, SIZE]
+        while waiting:
+            node = graph.nodes[waiting.pop()]
+            if node.name not in wanted:
+                wanted[node.name] = node
+                waiting += [n for n in (*node.needs, *node.inputs) if n in graph.nodes]
+        run_phases(self._driver(graph), [n for n in graph.nodes.values() if n.name in wanted], _ignore)
+
+    def _driver(self, graph: Graph) -> Driver:
+        main = self.run.driver
+        return Driver(graph, self.run.store, self.engine, main.device, main.batch_rows)
+
+    def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool) -> str:
+        """An export of some rows in a folder named by what it holds."""
+        order = graph.nearest_column("order", node) if ordered else None
+        store, manifest = self.run.store, self.run.sources[MAIN]
+        plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES)
+        key = identity(plain)
+        bounds = self._bounds(graph, node) if order is not None else ()
+        export = replace(plain, path=str(self.root / "data" / key), bounds=bounds, key=key)
+        write_export(export, self.engine.run)
+        return export.path
+
+    def _bounds(self, graph: Graph, node: str) -> tuple[int, ...]:
+        made = graph.add_order_bins(node)
+        run_phases(self._driver(graph), [made], _ignore)
+        return cut_files(self.run.store.get_artifact(artifact_name(made.key))["bytes"], FILE_BYTES)
+
+
+def _seed(seed: int, number: int) -> int:
+    """The run's own seed first, then others that follow from it."""
+    return seed if number == 0 else int(key_of("train", seed, number)[:15], 16)
+
+
+def _ignore(node: Node, done: Done) -> None:
+    """The variants' work is not booked: it is the comparison's, not the run's."""
