@@ -165,7 +165,9 @@ def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
         from pipeline import commands, numba_cache
 
         numba_cache.prepare()
-        return commands.COMMANDS[arguments.command](arguments)
+        code = commands.COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()

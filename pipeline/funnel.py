@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Node = Mapping[str, Any]
+MOST_SHADES = 3  # of the colour of dropped rows; further reasons share the last
 
 
 @dataclass(frozen=True)
@@ -48,46 +49,55 @@ class Step:
 def funnel(run: Mapping[str, Any]) -> tuple[list[Step], int]:
     """The steps in order and the number of lanes that the rails take.
 
-    Parts of recipes are folded into the recipe's own step. A name among the inputs that no node has
-    is a source; a node without inputs reads the only one.
+    Parts of recipes are folded into the recipe's own step, and what the plan added for itself into the
+    source. A name among the inputs that no node has is a source; a node without inputs reads the only one.
     """
     nodes = list(run.get("nodes") or [])
-    owner = {n["name"]: _owner(n) for n in nodes}
-    faces = [n for n in nodes if n.get("face", True)]
-    steps = [_node_step(n, owner) for n in faces]
-    for step in steps:
-        step.parts = [n for n in nodes if not n.get("face", True) and _owner(n) == step.name]
-    last = faces[-1]["name"] if faces else ""
-    steps = _sources(run, steps) + steps + _exports(run, owner, last)
+    faces = [n["name"] for n in nodes if n.get("face", True)]
+    owner = {n["name"]: _owner(n, faces) for n in nodes}
+    members = {face: [n for n in nodes if owner[n["name"]] == face] for face in faces}
+    steps = [_node_step(face, members[face], owner) for face in faces]
+    own = [n for n in nodes if owner[n["name"]] not in members]
+    steps = _sources(run, steps, own) + steps + _exports(run, owner, faces[-1] if faces else "")
     lanes = _lay_rails(steps)
     _add_bars(steps)
     return steps, lanes
 
 
-def _owner(node: Node) -> str:
-    return str(node["name"] if node.get("face", True) else node.get("recipe") or node["name"])
+def _owner(node: Node, faces: Sequence[str]) -> str:
+    """The step that a node is drawn in: its own, its recipe's, or none ("")."""
+    if node.get("face", True):
+        return str(node["name"])
+    known = (n for n in (node.get("recipe"), node["name"].partition("/")[0]) if n in faces)
+    return next(known, "")
 
 
-def _node_step(node: Node, owner: Mapping[str, str]) -> Step:
-    name = node["name"]
-    inputs = _unique(owner.get(i, i) for i in node.get("inputs") or [""])
-    uses = _unique(owner.get(u, u) for u in node.get("uses") or [])
-    inner = {name, *inputs}
-    return Step(name, "node", node, inputs=inputs, uses=tuple(u for u in uses if u not in inner))
+def _node_step(face: str, members: Sequence[Node], owner: Mapping[str, str]) -> Step:
+    """A step reads what any of its parts reads from outside."""
+
+    def outside(field: str) -> tuple[str, ...]:
+        names = (owner.get(i, i.partition("/")[0]) for n in members for i in n.get(field) or [])
+        return _unique(n for n in names if n != face)
+
+    inputs = outside("inputs") or ("",)
+    node = next(n for n in members if n["name"] == face)
+    parts = [n for n in members if n["name"] != face]
+    uses = tuple(u for u in outside("uses") if u not in inputs)
+    return Step(face, "node", node, inputs=inputs, uses=uses, parts=parts)
 
 
-def _unique(names: Any) -> tuple[str, ...]:
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _sources(run: Mapping[str, Any], steps: Sequence[Step]) -> list[Step]:
+def _sources(run: Mapping[str, Any], steps: Sequence[Step], parts: list[Node]) -> list[Step]:
     names = {s.name for s in steps}
     roots = _unique(i for s in steps for i in s.inputs if i not in names) or ("",)
     total = run.get("source") or {}
     if len(roots) == 1:
         book = {"rows_out": total.get("rows"), "bytes_out": first_bytes(run), **total}
-        return [Step(roots[0], "source", book)]
-    return [Step(name, "source", {}) for name in roots]
+        return [Step(roots[0], "source", book, parts=parts)]
+    return [Step(name, "source", {}, parts=parts if i == 0 else []) for i, name in enumerate(roots)]
 
 
 def first_bytes(run: Mapping[str, Any]) -> int | None:
@@ -100,7 +110,7 @@ def _exports(run: Mapping[str, Any], owner: Mapping[str, str], last: str) -> lis
     result = []
     for export in run.get("exports") or []:
         node = export.get("node") or last
-        book = {"rows_out": export.get("rows"), **export}
+        book = {k: v for k, v in export.items() if k != "dropped"} | {"rows_out": export.get("rows")}
         name = str(export.get("path") or "").rstrip("/").rpartition("/")[2]
         result.append(Step(name or "export", "export", book, inputs=(owner.get(node, node),)))
     return result
@@ -145,7 +155,7 @@ def _add_bars(steps: Sequence[Step]) -> None:
 def _rows_bar(node: Node, widest: int) -> list[Segment]:
     pieces = [("kept", "kept", int(node.get("rows_out") or 0))]
     dropped = sorted((node.get("dropped") or {}).items(), key=lambda item: -item[1])
-    pieces += [(f"gone gone-{min(i, 3)}", reason, int(n)) for i, (reason, n) in enumerate(dropped)]
+    pieces += [(f"gone gone-{min(i, MOST_SHADES)}", reason, int(n)) for i, (reason, n) in enumerate(dropped)]
     if node.get("quarantined"):
         pieces.append(("aside", "quarantined", int(node["quarantined"])))
     return [Segment(kind, label, n, 100 * n / widest) for kind, label, n in pieces if n > 0]

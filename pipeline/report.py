@@ -145,12 +145,14 @@ def _tile(name: str, before: str, after: str, part: float | None, whole: float |
 def _costs(steps: list[Step]) -> list[dict[str, Any]]:
     """Time and rows of every step, its recipe's parts included, with bar widths in percent."""
     rows: list[dict[str, Any]] = []
-    for step in (s for s in steps if s.kind == "node"):
-        members = [step.node, *step.parts]
+    for step in steps:
+        members = [*step.parts, *([step.node] if step.kind == "node" else [])]
+        if not members:
+            continue
         fields = ("seconds", "cpu_seconds", "computed_rows", "cached_rows", "store_bytes")
         row: dict[str, Any] = {f: sum(m.get(f) or 0 for m in members) for f in fields}
         memory = max(m.get("peak_memory_bytes") or 0 for m in members)
-        rows.append(row | {"name": step.name, "op": step.node.get("op"), "memory": memory})
+        rows.append(row | {"name": step.name or "source", "op": step.node.get("op", ""), "memory": memory})
     most = max([1e-9, *(r[f] for r in rows for f in ("seconds", "cpu_seconds"))])
     for row in rows:
         both = row["computed_rows"] + row["cached_rows"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline import books, dropped, ingest
+from pipeline.catalog import OpSpec
 from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, run_phases
@@ -107,7 +108,7 @@ class Run:
         made = self.write(engine, where, path, config.format, columns, config.file_bytes)
         if config.dropped is not None:
             folder = config.dropped if "://" in config.dropped else str(self.config.base / config.dropped)
-            made["dropped"] = dropped.write(self, engine, where, folder, config.format)
+            made["rejected"] = dropped.write(self, engine, where, folder, config.format)
         return made
 
     def write(
@@ -182,17 +183,23 @@ class Run:
         counts.pop("samples", None)
         done = self.work.get(node.name, Done())
         quarantined = counts.get("dropped", {}).pop(QUARANTINE, 0)
-        doc = (node.spec.cls().__doc__ or "").strip().splitlines()
+        op, fields, spec = self._asked(node)
+        doc = (spec.cls().__doc__ or "").strip().splitlines()
         passes = max(1, self.driver.rounds.get(node.name, 1))
         computed = min(done.rows // passes, counts.get("rows_in", 0))
         return counts | {
-            "name": node.name, "op": node.op, "shape": node.shape, "fields": node.fields,
+            "name": node.name, "op": op, "shape": node.shape, "fields": fields,
             "inputs": list(node.inputs), "uses": sorted(set(node.uses.values())), "face": node.face,
             "recipe": node.recipe, "description": doc[0] if doc else "", "quarantined": quarantined,
             "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,
             "cached_rows": counts.get("rows_in", 0) - computed, "rounds": self.driver.rounds.get(node.name),
             "key": node.key, "store_bytes": done.bytes,
         }  # fmt: skip
+
+    def _asked(self, node: Node) -> tuple[str, dict[str, Any], OpSpec]:
+        """What the config asked for under this name: the recipe, where the node is a recipe's face."""
+        asked = next((n for n in self.config.nodes if n.name == node.name and node.face), None)
+        return (asked.op, asked.fields, asked.spec) if asked else (node.op, node.fields, node.spec)
 
     def _train(self, engine: Engine) -> dict[str, Any] | None:
         if self.config.train is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -13,7 +13,9 @@ from pipeline.units import NONE, count, known, nbytes, number, percent, seconds,
 from pipeline.verdict import MEANS, TITLES, verdict
 
 PLAIN_WIDTH = 160
+NARROW = 120  # below this many columns the table keeps only what is not in the plan as well
 MOST_REASONS = 4
+Column = tuple[str, Literal["left", "right"], Callable[[Mapping[str, Any]], str]]
 
 
 def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = None) -> None:
@@ -23,8 +25,12 @@ def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = N
         file=stream, markup=False, highlight=False, emoji=False, width=None if terminal else PLAIN_WIDTH
     )
     style = box.SIMPLE_HEAD if terminal else None
-    console.print(_headline(run))
-    console.print(funnel_table(run, style))
+    narrow = console.width < NARROW
+    console.print(_headline(run), soft_wrap=True)
+    console.print(funnel_table(run, style, narrow))
+    for node in _faces(run) if narrow else []:
+        if _reasons(node):
+            console.print(f"{node['name']} dropped {_reasons(node)}", soft_wrap=True)
     for export in run.get("exports") or []:
         console.print(_export(export), soft_wrap=True)
     train = run.get("train")
@@ -46,34 +52,48 @@ def _headline(run: Mapping[str, Any]) -> str:
     )
 
 
-def funnel_table(run: Mapping[str, Any], style: box.Box | None) -> Table:
+def _faces(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The nodes of the config, without the parts of recipes."""
+    return [node for node in run.get("nodes") or [] if node.get("face", True)]
+
+
+def funnel_table(run: Mapping[str, Any], style: box.Box | None, narrow: bool = False) -> Table:
     """One line for each node of the config: rows in and out, share kept, tokens or bytes, reasons."""
-    nodes = [node for node in run.get("nodes") or [] if node.get("face", True)]
-    unit = "tokens" if any(known(node.get("tokens_out")) for node in nodes) else "bytes"
+    nodes = _faces(run)
+    tokens = any(known(node.get("tokens_out")) for node in nodes)
+    columns = [
+        column
+        for column in _columns(tokens)
+        if not narrow or column[0] not in ("operator", "dropped", "cached")
+    ]
     table = Table(box=style, pad_edge=False)
-    for title in ("node", "operator"):
-        table.add_column(title, no_wrap=True)
-    for title in ("rows in", "rows out", "kept", f"{unit} out"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("dropped", overflow="fold")
-    for title in ("cached", "time"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for title, justify, _ in columns:
+        table.add_column(title, justify=justify, no_wrap=title != "dropped", overflow="fold")
     for node in nodes:
-        table.add_row(*_cells(node, unit))
+        table.add_row(*(text(node) for _, _, text in columns))
     return table
 
 
-def _cells(node: Mapping[str, Any], unit: str) -> Iterator[str]:
-    yield str(node["name"])
-    yield str(node["op"])
-    yield count(node.get("rows_in"))
-    yield count(node.get("rows_out"))
-    yield percent(node.get("rows_out"), node.get("rows_in"))
-    yield short(node.get("tokens_out")) if unit == "tokens" else nbytes(node.get("bytes_out"))
-    yield _reasons(node)
+def _columns(tokens: bool) -> list[Column]:
+    """Title, alignment and text of every column."""
+    return [
+        ("node", "left", lambda node: str(node["name"])),
+        ("operator", "left", lambda node: str(node["op"])),
+        ("rows in", "right", lambda node: count(node.get("rows_in"))),
+        ("rows out", "right", lambda node: count(node.get("rows_out"))),
+        ("kept", "right", lambda node: percent(node.get("rows_out"), node.get("rows_in"))),
+        ("tokens out", "right", lambda node: short(node.get("tokens_out")))
+        if tokens
+        else ("bytes out", "right", lambda node: nbytes(node.get("bytes_out"))),
+        ("dropped", "left", _reasons),
+        ("cached", "right", _cached),
+        ("time", "right", lambda node: seconds(node.get("seconds"))),
+    ]
+
+
+def _cached(node: Mapping[str, Any]) -> str:
     cached, computed = node.get("cached_rows") or 0, node.get("computed_rows") or 0
-    yield percent(cached, cached + computed) if cached + computed else NONE
-    yield seconds(node.get("seconds"))
+    return percent(cached, cached + computed) if cached + computed else NONE
 
 
 def _reasons(node: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
+
 from pipeline.summary import print_summary
 from pipeline.verdict import verdict
 
@@ -69,11 +71,21 @@ def test_a_run_without_nodes_or_figures_prints() -> None:
     assert "run x" in printed({"run": "x"})
 
 
-def test_a_terminal_gets_a_table() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
 
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()
     print_summary(RUN, stream)
-    assert "─" in stream.getvalue()
+    text = stream.getvalue()
+    assert "─" in text
+    assert "…" not in text
+    assert ("exact dropped exact_duplicate 90" in text) == (columns == 80)
+    assert ("operator" in text) == (columns == 200)
