@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
@@ -10,6 +12,8 @@ from operators.contract import Adds, Artifact, Columns, FoldOp, Reads, Uses
 
 class ClusterMoved(FoldOp):
     """Counts the documents whose label is new; none ends the loop of `near_clusters`."""
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     first: bool = True
     """Whether this is the first round, before which a document's label is its uid."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
 from operators.contract import Adds, Columns, Emission, Reads, ReduceOp, Uses
-from operators.kernels.lists import flat
+from operators.kernels.lists import filled, flat
 
 
 class ClusterSpread(ReduceOp):
@@ -17,14 +19,17 @@ class ClusterSpread(ReduceOp):
     jumping; Shiloach & Vishkin 1982) shortens long chains.
     """
 
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
     first: bool = True
     """Whether this is the first round, in which a document's label is its uid."""
 
     @property
     def reads(self) -> Reads:
         own = {} if self.first else {"last.spread.label": pa.int64()}
-        lists = {"/verify.edges": pa.list_(pa.int64()), "/followed.followed": pa.bool_()}
-        return {"uid": pa.int64(), **lists, **own}
+        twins = {"/same.twin": pa.int64(), "/same.twinned": pa.bool_()}
+        edges = {"/verify.edges": pa.list_(pa.int64()), "/followed.followed": pa.bool_()}
+        return {"uid": pa.int64(), **twins, **edges, **own}
 
     @property
     def adds(self) -> Adds:
@@ -38,10 +43,13 @@ class ClusterSpread(ReduceOp):
         uid = np.asarray(batch.column("uid"))
         label = uid if self.first else np.asarray(batch.column("last.spread.label"))
         lengths, edges = flat(batch.column("/verify.edges"))
-        joined = batch.column("/followed.followed").to_numpy(zero_copy_only=False) | (lengths > 0)
-        own, jumps = np.flatnonzero(joined), np.flatnonzero(joined & (label != uid))
-        row = np.concatenate([own, np.repeat(np.arange(len(uid)), lengths), jumps])
-        key = np.concatenate([uid[own], edges, label[jumps]]).astype(np.uint64)
+        twin = filled(batch.column("/same.twin"), -1)
+        joined = (lengths > 0) | (twin >= 0)
+        for name in ("/followed.followed", "/same.twinned"):
+            joined |= batch.column(name).to_numpy(zero_copy_only=False)
+        own, jumps, twins = (np.flatnonzero(rows) for rows in (joined, joined & (label != uid), twin >= 0))
+        row = np.concatenate([own, np.repeat(np.arange(len(uid)), lengths), twins, jumps])
+        key = np.concatenate([uid[own], edges, twin[twins], label[jumps]]).astype(np.uint64)
         order = np.argsort(row, kind="stable")
         return Emission(row[order], key[order], {"label": pa.array(label[row[order]])})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ class DsirWeight(MapOp):
     The sum runs in reading order, so it is equal to the last bit for any batch. A text without
     n-grams has no weight: null.
     """
+
+    # It needs two artifacts of `ngram_counts`: the laws run it as a part of `dsir`.
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     ngrams: Orders = (1, 2)
     """Which n, as in both artifacts."""

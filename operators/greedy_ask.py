@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ class GreedyAsk(ShuffleOp):
     A part of `greedy_keep`: reads `verify` and `followed` of the recipe around it. `beaten`: one of
     them is kept. `open`: those that are undecided themselves.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     order: ClassVar[tuple[str, ...]] = ("side",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field
@@ -17,7 +17,7 @@ class GreedyKeep(LoopOp):
     settles (`greedy_ask`, `greedy_settle`). `status` is 1 kept or 2 gone.
     """
 
-    version: ClassVar[int] = 1
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
     """Open edges that are gathered and solved at once, instead of in further rounds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,12 @@ class GreedySettle(FoldOp):
     would take n rounds. `status` is 0 undecided, 1 kept, 2 gone.
     """
 
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
     first: bool = True
     """Whether this is the first round."""
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
     """Open edges that are gathered and solved at once (24 bytes each)."""
-
-    version: ClassVar[int] = 1
 
     @property
     def reads(self) -> Reads:

@@ -35,7 +35,8 @@ class Importance(Recipe):
     """A log weight (nats), a weight (0 is never drawn, a negative one an error), or a rank: best first."""
 
     temperature: float = Field(1.0, ge=0)
-    """How much noise: 0 takes the best scores, large values sample almost uniformly; unused by `rank`."""
+    """The unit of the noise, in which log weights are counted: 0 takes the best scores; values above the
+    differences of the scores sample almost uniformly. Unused by `rank`."""
 
     descending: bool = True
     """Whether large scores are wanted; otherwise small ones (a weight then counts as its inverse)."""

@@ -46,7 +46,7 @@ class ImportanceKey(MapOp):
     """Whether large scores are wanted; otherwise small ones (a weight then counts as its inverse)."""
 
     missing: Literal["drop", "error"] = "drop"
-    """Rows without a finite score (null, nan, inf, a weight of 0) get no key; or null, nan, inf are errors."""
+    """Rows without a finite score get no key (also a weight of 0), or are an error that names the first."""
 
     seed: int | None = None
     """Seed of the noise; the plan derives one from the run's seed and the node's name."""

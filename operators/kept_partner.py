@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ class KeptPartner(ShuffleOp):
     A part of `minhash_dedup`: reads its parts `verify`, `followed` and `greedy`. `kept` is the kept
     one with the highest `similarity` (ties: the first in keep order), null for documents that stay.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     order: ClassVar[tuple[str, ...]] = ("side",)
 

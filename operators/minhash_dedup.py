@@ -50,7 +50,7 @@ class MinhashDedup(Recipe):
     """Chooses the permutations. It is not the run's seed: signatures stay comparable between runs."""
     clusters: bool = False
     """Add `cluster`: the least uid of the connected component; it decides nothing."""
-    candidates: Annotated[int, Field(ge=1)] = 64
+    candidates: Annotated[int, Field(ge=1)] = 32
     """Earlier documents at most that one document is verified against."""
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
     """Open edges that are solved at once instead of in further rounds."""

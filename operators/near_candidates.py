@@ -34,7 +34,7 @@ class NearCandidates(ShuffleOp):
     """The Jaccard index from which two documents are near duplicates."""
     permutations: Annotated[int, Field(ge=4, le=1024)] = 128
     """Bytes in a signature."""
-    most: Annotated[int, Field(ge=1)] = 64
+    most: Annotated[int, Field(ge=1)] = 32
     """Candidates a document at most: leaders first, then by estimate."""
 
     @property

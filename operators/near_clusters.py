@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pyarrow as pa
 
 from operators.contract import Adds, Artifact, Columns, LoopOp, Part, Reads, Uses
@@ -10,10 +12,12 @@ from operators.contract import Adds, Artifact, Columns, LoopOp, Part, Reads, Use
 class NearClusters(LoopOp):
     """Names each document's component by its least uid, by label spreading with pointer jumping.
 
-    A part of `minhash_dedup` and `holdout`: reads their parts `verify` and `followed`. Twins are not in
-    it (they follow their first). The cluster is a name for a report or a hold-out; no decision to
-    drop a duplicate uses it, because a chain of near duplicates joins documents that are not.
+    A part of `minhash_dedup` and `holdout`: reads their parts `same`, `verify` and `followed`; a twin
+    is joined to its first. The cluster is a name for a report or a hold-out; no decision to drop a
+    duplicate uses it, because a chain of near duplicates joins documents that are not.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
     def reads(self) -> Reads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +16,8 @@ class NearDecision(ReduceOp):
 
     The face of `minhash_dedup`: reads its parts `same`, `partner` and, if asked, `clusters`.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     clusters: bool = False
     """Whether the column `cluster` is added."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +16,8 @@ class NearFollowed(ReduceOp):
 
     A part of `minhash_dedup`: reads its part `near`, adds `followed`.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
     def reads(self) -> Reads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ class PacingOrder(MapOp):
     simulated, and no text comes before it is available. Texts without a difficulty (null, nan) come
     last. `sort` needs no noise: it stretches the value's own order-preserving bits.
     """
+
+    # It needs the artifact of `quantiles`: the laws run it as a part of `curriculum`.
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     column: str
     """The numeric column that says how difficult a text is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
@@ -16,6 +18,8 @@ class SameShingles(ReduceOp):
     A part of `minhash_dedup`: reads its parts `signature` and `rank`. `twin` is the uid of the first
     in keep order, null for the first itself; `twinned` says that a first has twins.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
     def reads(self) -> Reads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pyarrow as pa
 
@@ -15,6 +17,8 @@ class SharedBands(ReduceOp):
     A part of `minhash_dedup`: reads its parts `signature` and `same`. `shared` lists the numbers of
     the bands whose key at least one other document has; twins and texts without words have none.
     """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
     def reads(self) -> Reads:

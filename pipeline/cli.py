@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         commands, "schema", "print the JSON schema of configs", "tamis schema > tamis.schema.json",
         "Begin a config with `# yaml-language-server: $schema=tamis.schema.json` and editors complete it.",
     )  # fmt: skip
+    _clean(commands)
     _doctor(commands)
     _plain(commands, "version", "print the version", "tamis version", "")
     return top
@@ -136,6 +137,16 @@ def _ops(commands: Any) -> None:
     )
     made.add_argument("--check", metavar="FILE", help="try the laws on the operator in this file")
     made.add_argument("--engines", default="local", metavar="E,E", help="with --check: local, ray or both")
+
+
+def _clean(commands: Any) -> None:
+    made = _plain(
+        commands, "clean", "delete what no recent run needs from the store", "tamis clean --keep 2 --dry-run",
+        "What a running run has leased always stays.",
+    )  # fmt: skip
+    _where(made)
+    made.add_argument("--keep", type=int, default=5, metavar="N", help="newest runs to keep (default: 5)")
+    made.add_argument("--dry-run", action="store_true", help="say what would go")
 
 
 def _doctor(commands: Any) -> None:

@@ -147,6 +147,21 @@ def schema(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def clean(arguments: argparse.Namespace) -> int:
+    """Deletes what no recent run needs, and says how much that was."""
+    from pipeline.clean import clean as clean_store
+    from pipeline.prepare import RunOptions, open_store
+
+    config = _found_config(arguments)
+    store = open_store(config, RunOptions(store=arguments.store))
+    cleaned = clean_store(store, max(0, arguments.keep), arguments.dry_run)
+    verb = "would delete" if arguments.dry_run else "deleted"
+    print(
+        f"{verb} {len(cleaned.folders)} folders of {store.url}; kept the runs: {', '.join(cleaned.kept_runs) or 'none'}"
+    )
+    return 0
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     """Prints what of this machine is fit for a run, and what to do about the rest."""
     from pipeline.doctor import examine
@@ -206,6 +221,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "ops": ops,
     "schema": schema,
+    "clean": clean,
     "doctor": doctor,
     "version": version,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -10,11 +11,12 @@ from typing import Any
 
 MOST_CHARACTERS = 1200
 MOST_SAMPLES = 6  # of one reason of one node
+MOST_PAIRS = 20_000  # of equal words; beyond, frequent words are left out, as the search is quadratic in them
 ALIKE = 0.3  # below this share of common words, marks would cover everything and say nothing
 
-# Words, runs of white space, single signs; letters of scripts without spaces one by one.
+# Words and single signs, each with the white space after it; letters of scripts without spaces one by one.
 _WORDS = re.compile(
-    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w{1,40}|\s+|[^\w\s]"
+    r"(?:[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w{1,40}|[^\w\s])\s*|\s+"
 )
 
 Pieces = list[tuple[str, bool]]  # consecutive text and whether the other document lacks it
@@ -37,7 +39,7 @@ class Sample:
     dropped: Document
     kept: Document | None
     evidence: list[tuple[str, Any]]
-    marked: bool
+    note: str  # why nothing is marked
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,12 @@ def _sample(sample: Mapping[str, Any]) -> Sample:
     evidence = list((sample.get("evidence") or {}).items())
     a = (gone.get("text") or "")[:MOST_CHARACTERS]
     if kept is None:
-        return Sample(_document(gone, [(a, False)]), None, evidence, False)
+        return Sample(_document(gone, [(a, False)]), None, evidence, "")
     b = (kept.get("text") or "")[:MOST_CHARACTERS]
-    left, right, marked = differing_words(a, b)
-    return Sample(_document(gone, left), _document(kept, right), evidence, marked)
+    left, right = differing_words(a, b)
+    marked = any(differs for _, differs in left + right)
+    note = "" if marked else "no difference in what is shown" if a == b else "differences not marked"
+    return Sample(_document(gone, left), _document(kept, right), evidence, note)
 
 
 def _document(row: Mapping[str, Any], pieces: Pieces) -> Document:
@@ -79,29 +83,29 @@ def _document(row: Mapping[str, Any], pieces: Pieces) -> Document:
     return Document(title, str(row.get("domain") or ""), [p for p in pieces if p[0]], cut)
 
 
-def differing_words(a: str, b: str) -> tuple[Pieces, Pieces, bool]:
-    """Both texts in pieces, True where the other lacks them, and whether they are alike enough for that
-    to help; if they are not, each text is one piece."""
+def differing_words(a: str, b: str) -> tuple[Pieces, Pieces]:
+    """Both texts in pieces, True where the other lacks them, white space apart; texts with too little in
+    common stay whole."""
     left, right = _WORDS.findall(a), _WORDS.findall(b)
-    matcher = SequenceMatcher(None, left, right, autojunk=False)
-    if a == b or matcher.ratio() < ALIKE:
-        return [(a, False)], [(b, False)], a == b
+    matcher = _matcher([word.rstrip() for word in left], [word.rstrip() for word in right])
+    if matcher.ratio() < ALIKE:
+        return [(a, False)], [(b, False)]
     first: Pieces = []
     second: Pieces = []
     for tag, i, j, k, m in matcher.get_opcodes():
-        first.append(("".join(left[i:j]), tag != "equal"))
-        second.append(("".join(right[k:m]), tag != "equal"))
-    return _bridged(first), _bridged(second), True
+        first += _piece(left[i:j], tag != "equal")
+        second += _piece(right[k:m], tag != "equal")
+    return first, second
 
 
-def _bridged(pieces: Pieces) -> Pieces:
-    """Neighbouring marks joined over the blanks between them."""
-    result: Pieces = []
-    for i, (text, differs) in enumerate(pieces):
-        blank = text.strip(" ") == "" and 0 < i < len(pieces) - 1 and pieces[i - 1][1] and pieces[i + 1][1]
-        differs = differs or blank
-        if result and result[-1][1] == differs:
-            result[-1] = (result[-1][0] + text, differs)
-        else:
-            result.append((text, differs))
-    return result
+def _matcher(left: list[str], right: list[str]) -> SequenceMatcher[str]:
+    often = Counter(right)
+    repetitive = sum(often[word] for word in left) > MOST_PAIRS
+    return SequenceMatcher(None, left, right, autojunk=repetitive)
+
+
+def _piece(words: list[str], differs: bool) -> Pieces:
+    """The words as one piece; the white space after marked ones is not marked."""
+    text = "".join(words)
+    end = len(text.rstrip()) if differs else len(text)
+    return [(text[:end], differs), (text[end:], False)]

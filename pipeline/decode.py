@@ -62,19 +62,29 @@ def _top(path: str, wanted: set[str]) -> bool:
     return path in wanted or any(path.startswith(f"{name}.") for name in wanted)
 
 
-@dataclass(frozen=True)
 class Batches:
     """An Arrow IPC file, opened with the wanted columns only."""
 
-    reader: pa.ipc.RecordBatchFileReader
+    def __init__(self, reader: pa.ipc.RecordBatchFileReader, columns: list[str]) -> None:
+        self.reader, self.columns = reader, columns
+        self.last: tuple[int, pa.RecordBatch] | None = None
+
+    def _batch(self, unit: int) -> pa.RecordBatch:
+        """Asked for its rows and then for itself: a compressed batch is unpacked once."""
+        if self.last is None or self.last[0] != unit:
+            self.last = None
+            self.last = unit, self.reader.get_batch(unit)
+        return self.last[1]
 
     def rows(self, unit: int) -> int:
-        return int(self.reader.get_batch(unit).num_rows)
+        return int(self._batch(unit).num_rows)
 
     def batches(self, unit: int, batch_rows: int, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-        batch = self.reader.get_batch(unit)
-        size = batch.nbytes // max(1, batch.num_rows)
-        step = max(1, min(batch_rows, batch_bytes // max(1, size)))
+        batch = self._batch(unit)
+        step = max(1, min(batch_rows, batch_bytes * batch.num_rows // max(1, batch.nbytes)))
+        if not self.columns:
+            yield from _blanks(batch.num_rows, step)
+            return
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
 
@@ -103,7 +113,7 @@ class View:
         try:
             if self.file.format == "arrow":
                 with open_arrow(part.path, part.footer, self._wanted) as reader:
-                    yield Batches(reader)
+                    yield Batches(reader, self._wanted(reader.schema.names))
             else:
                 with open_parquet(part.path, part.footer) as file:
                     yield RowGroups(file, self._wanted(file.schema_arrow.names))
@@ -118,12 +128,21 @@ class View:
         made = f" (converted from {self.file.path})" if part.path != self.file.path else ""
         return f"{part.path}{made}"
 
+    def rows(self, part: Part, units: Units, unit: int) -> int:
+        with self._named(part, unit):
+            return units.rows(unit)
+
     def decoded(
         self, part: Part, units: Units, unit: int, batch_rows: int, batch_bytes: int
     ) -> Iterator[pa.RecordBatch]:
         """The batches of a row group; DataError names it when it is damaged."""
-        try:
+        with self._named(part, unit):
             yield from units.batches(unit, batch_rows, batch_bytes)
+
+    @contextmanager
+    def _named(self, part: Part, unit: int) -> Iterator[None]:
+        try:
+            yield
         except (pa.ArrowException, OSError) as error:
             kind = "record batch" if self.file.format == "arrow" else "row group"
             raise DataError(f"{self._of(part)}: {kind} {unit} is damaged: {error}; {_REPAIR}") from error

@@ -101,7 +101,7 @@ class Driver:
                 yield TaskPhase(node, tasks.merge_states, context, merges)
                 names, level = [name for name, _ in merges], level + 1
             yield TaskPhase(node, tasks.finish_fold, context, names or [self._neutral(node)])
-            self.store.delete(f"nodes/{node.key}/fold")
+        self.store.delete(f"nodes/{node.key}/fold")
         if node.adds:
             yield ScanPhase(node, "columns")
 
@@ -124,8 +124,15 @@ class Driver:
         manifest = self.manifest(node)
         shards = range(len(manifest.shards))
         homes = [i for i in shards if not self._has_columns(node, i)]
-        if not homes:
-            return
+        if homes:
+            yield from self._exchange(node, manifest, homes)
+        # Also what a killed run left: the columns are there, nobody needs the messages any more.
+        self.store.delete(f"nodes/{node.key}/emit")
+        self.store.delete(f"nodes/{node.key}/reply")
+
+    def _exchange(self, node: Node, manifest: Manifest, homes: Sequence[int]) -> Phases:
+        """Messages out, answers back, for the shards that have no columns yet."""
+        shards = range(len(manifest.shards))
         yield ScanPhase(node, "emit")
         records = [self.store.record(tasks.partial_name(node, "emit", i)) for i in shards]
         emitted = [r for r in records if r is not None]
@@ -142,8 +149,6 @@ class Driver:
         )
         yield TaskPhase(node, shuffle.reduce, context, range(len(context.bounds) - 1))
         yield TaskPhase(node, shuffle.home, context, homes)
-        self.store.delete(f"nodes/{node.key}/emit")
-        self.store.delete(context.folder)
 
     def _has_columns(self, node: Node, index: int) -> bool:
         shard = self.manifest(node).shards[index]
@@ -152,15 +157,16 @@ class Driver:
 
     def _loop(self, node: Node) -> Phases:
         """Round after round until the operator says that it is done; then the loop's own columns."""
-        if self._complete(node):
-            return
+        if not self._complete(node):
+            yield from self._rounds(node)
+        self._forget_rounds(node)
+
+    def _rounds(self, node: Node) -> Phases:
         operator = node.build()
         assert isinstance(operator, LoopOp)
-        wish = Wish(node.name, node.op, quarantine=False, resources=node.resources)
-        scope = Scope(node.inputs, node.recipe, where=node.name)
         last: dict[str, str] = {}
         for number in range(MAX_ROUNDS):
-            body = self.graph.round(wish, scope, operator.step(number), number, last)
+            body = self._round(node, operator, number, last)
             for part in body:
                 yield from self.phases(part)
             last = {part.name.rpartition("/")[2]: part.name for part in body}
@@ -170,6 +176,27 @@ class Driver:
                 yield ScanPhase(self._closing(node, operator, last, body[-1]), "columns")
                 return
         raise DataError(f"{node.name} ({node.op}) is not done after {MAX_ROUNDS} rounds")
+
+    def _round(self, node: Node, operator: LoopOp, number: int, last: dict[str, str]) -> list[Node]:
+        wish = Wish(node.name, node.op, resources=node.resources)
+        scope = Scope(node.inputs, node.recipe, where=node.name)
+        return self.graph.round(wish, scope, operator.step(number), number, last)
+
+    def _forget_rounds(self, node: Node) -> None:
+        """The rounds of a finished loop go, also those that a killed run left behind."""
+        operator = node.build()
+        assert isinstance(operator, LoopOp)
+        last: dict[str, str] = {}
+        bodies: list[list[Node]] = []
+        for number in range(MAX_ROUNDS):
+            bodies.append(self._round(node, operator, number, last))
+            last = {part.name.rpartition("/")[2]: part.name for part in bodies[-1]}
+            if not any(self.store.list(f"nodes/{part.key}") for part in bodies[-1]):
+                break
+        # The first round goes last: as long as it is there, a later run sees that others may be, too.
+        for body in reversed(bodies):
+            for part in body:
+                self.store.delete(f"nodes/{part.key}")
 
     def _closing(self, node: Node, operator: LoopOp, last: dict[str, str], tally: Node) -> Node:
         """The loop with what its last round gave bound to it."""
@@ -192,14 +219,23 @@ class Driver:
         return True
 
 
-def run_phases(driver: Driver, nodes: Sequence[Node], done: Callable[[Node, Done], None]) -> None:
-    """Run nodes in dependency order; scans that are ready together share one pass over the shards."""
+def run_phases(
+    driver: Driver,
+    nodes: Sequence[Node],
+    done: Callable[[Node, Done], None],
+    ended: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run nodes in dependency order; scans that are ready together share one pass over the shards.
+
+    done: told of every task. ended: told of every node that is finished."""
     waiting = {node.name: node for node in nodes}
     running: dict[str, tuple[Phases, Phase]] = {}
     while waiting or running:
-        for name in [n for n, node in waiting.items() if not (node.needs & (waiting.keys() | running.keys()))]:
+        for name in [
+            n for n, node in waiting.items() if not (node.needs & (waiting.keys() | running.keys()))
+        ]:
             node = waiting.pop(name)
-            _advance(running, name, driver.phases(node))
+            _advance(running, name, driver.phases(node), ended)
         if not running:
             continue
         scans = {n: phase for n, (_, phase) in running.items() if isinstance(phase, ScanPhase)}
@@ -207,13 +243,17 @@ def run_phases(driver: Driver, nodes: Sequence[Node], done: Callable[[Node, Done
         for node, result in _results(driver, list(turn.values())):
             done(node, result)
         for name in turn:
-            _advance(running, name, running.pop(name)[0])
+            _advance(running, name, running.pop(name)[0], ended)
 
 
-def _advance(running: dict[str, tuple[Phases, Phase]], name: str, phases: Phases) -> None:
+def _advance(
+    running: dict[str, tuple[Phases, Phase]], name: str, phases: Phases, ended: Callable[[str], None]
+) -> None:
     phase = next(phases, None)
     if phase is not None:
         running[name] = (phases, phase)
+    else:
+        ended(name)
 
 
 def _results(driver: Driver, turn: Sequence[Phase]) -> Iterator[tuple[Node, Done]]:

@@ -68,8 +68,8 @@ def _owner(node: Node, faces: Sequence[str]) -> str:
     """The step that a node is drawn in: its own, its recipe's, or none ("")."""
     if node.get("face", True):
         return str(node["name"])
-    known = (n for n in (node.get("recipe"), node["name"].partition("/")[0]) if n in faces)
-    return next(known, "")
+    wanted = (node.get("recipe") or "", str(node["name"]).partition("/")[0])
+    return next((name for name in wanted if name in faces), "")
 
 
 def _node_step(face: str, members: Sequence[Node], owner: Mapping[str, str]) -> Step:

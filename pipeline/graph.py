@@ -109,7 +109,7 @@ class Graph:
 
     def __init__(self, config: Config, manifests: Mapping[str, Manifest]) -> None:
         self.config, self.manifests = config, dict(manifests)
-        self.base = config.base
+        self.base = config.base.resolve()
         self.nodes: dict[str, Node] = {}
 
     def build(self) -> dict[str, Node]:

@@ -100,7 +100,9 @@ def convert(store: Store, task: ConvertTask) -> dict[str, Any]:
 def peek(task: ConvertTask) -> pa.Schema:
     """The columns that the first block of a file has. Raises DataError as `convert`."""
     columns = Columns(task)
-    next(iter(columns), None)
+    for table in columns:
+        if table.num_rows:
+            break
     return columns.schema
 
 

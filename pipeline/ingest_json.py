@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from pipeline.errors import DataError
@@ -54,7 +56,11 @@ class Lines:
             raise self.blamed(first, block, str(error)) from None
         if table.num_rows != _count(block) or _conflict(self.known(), table.schema):
             raise self.blamed(first, block, "lines and rows differ in number")
-        return self._without_absent(table, block)
+        self._refuse_rounded(first, block, table)
+        table = self._without_absent(table, block)
+        if table.num_columns == 0 and not self.known().names:
+            raise DataError(f"{self.path}:{first}: the objects from here on have no keys; {_FIX}")
+        return table
 
     def parsed(self, block: bytes) -> pa.Table:
         """Lines as a table with normal types. What Arrow takes for dates is read again as strings,
@@ -65,6 +71,7 @@ class Lines:
         if dates:
             self.explicit |= dates
             table = self._read(block)
+        table = pa.table({f.name: _solid(table[f.name].combine_chunks()) for f in table.schema})
         return table.cast(pa.schema([f.with_type(normal(f.type)) for f in table.schema]))
 
     def _read(self, block: bytes) -> pa.Table:
@@ -84,7 +91,24 @@ class Lines:
         """Arrow adds every explicit column, also one that no line has: those go again."""
         empty = [n for n in self.explicit if table[n].null_count == table.num_rows]
         absent = [n for n in empty if json.dumps(n, ensure_ascii=False).encode() not in block]
+        if len(absent) == table.num_columns and self.known().names:
+            absent = absent[1:]  # a table without columns would have no rows
+            return table.drop_columns(absent).rename_columns([self.known().names[0]])
         return table.drop_columns(absent)
+
+    def _refuse_rounded(self, first: int, block: bytes, table: pa.Table) -> None:
+        """Arrow reads integers beyond 64 bits, and those beside floats, as floats: never silently."""
+        floats = [
+            f.name for f in table.schema if pa.types.is_floating(f.type) and f.name not in self.explicit
+        ]
+        big = [name for name in floats if pc.any(pc.greater_equal(pc.abs(table[name]), 2.0**53)).as_py()]
+        for number, line in enumerate(block.split(b"\n") if big else [], start=first):
+            record = json.loads(line) if line.strip() else {}
+            for name in big:
+                value = record.get(name)
+                if isinstance(value, int) and int(float(value)) != value:
+                    what = f"column {name!r}: {value} would lose digits as a float"
+                    raise DataError(f"{self.path}:{number}: {what}; {_declare(name)}")
 
     def blamed(self, first: int, block: bytes, otherwise: str) -> DataError:
         """Reads line by line to find the one that is wrong, or that changes a column's type."""
@@ -176,6 +200,21 @@ def _undated(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
+def _solid(array: pa.Array) -> pa.Array:
+    """Without objects that have no keys, which Parquet cannot hold: `{}` becomes null."""
+    if pa.types.is_struct(array.type):
+        fields = [(f.name, _solid(c)) for f, c in zip(array.type, array.flatten(), strict=True)]
+        if not fields:
+            return pa.nulls(len(array))
+        names, children = [name for name, _ in fields], [child for _, child in fields]
+        return pa.StructArray.from_arrays(children, names, mask=array.is_null())
+    if pa.types.is_list(array.type) and pa.types.is_nested(array.type.value_type):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        ends = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        return pa.ListArray.from_arrays(ends, _solid(array.flatten()), mask=array.is_null())
+    return array
+
+
 def _count(block: bytes) -> int:
     """How many lines are not blank."""
     return sum(1 for line in block.split(b"\n") if line.strip())
@@ -196,6 +235,8 @@ def _complaint(where: str, error: str, text: str) -> str:
     if "changed from" in what:
         name = what.partition("(/")[2].partition(")")[0].partition("/")[0]
         return f"{where}: {what}: {text}; {_declare(name)}"
+    if "Failed to convert" in what:
+        return f"{where}: {what}: {text}; this is not the type that `schema:` says"
     return f"{where}: not valid JSON ({what.rstrip('.')}): {text}; {_FIX}"
 
 

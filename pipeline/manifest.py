@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -64,13 +63,11 @@ def take_inventory(sources: Mapping[str, SourceConfig], base: Path, store: Store
     ]
     found = _in_threads(lambda item: look(*item, base), listed)
     tasks = {
-        task.key: task
-        for file in found
-        if file.format in CONVERTED
-        for task in [ConvertTask.of(file, settings[file.source])]
-        if converted(store, task) is None
+        t.key: t for t in (ConvertTask.of(f, settings[f.source]) for f in found if f.format in CONVERTED)
     }
-    return Inventory(tuple(found), settings, tuple(tasks.values()))
+    done = _in_threads(lambda task: converted(store, task), list(tasks.values()))
+    to_convert = tuple(task for task, known in zip(tasks.values(), done, strict=True) if known is None)
+    return Inventory(tuple(found), settings, to_convert)
 
 
 def _settings(config: SourceConfig) -> Settings:
@@ -89,10 +86,10 @@ R = TypeVar("R")
 
 
 def _in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Footers are waited for, not computed: eight at a time, in order."""
+    """Footers and records are waited for, not computed: 16 at a time, in order."""
     if len(items) < 2:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(min(8, len(items))) as pool:
+    with ThreadPoolExecutor(min(16, len(items))) as pool:
         return list(pool.map(work, items))
 
 
@@ -105,17 +102,26 @@ class Inventory:
     to_convert: tuple[ConvertTask, ...]
 
     def schemas(self, store: Store) -> dict[str, pa.Schema]:
-        """The columns of every source for a plan: exact, except that a JSONL or CSV file that is not
-        converted yet is judged by its first block. Raises as `manifest`."""
-        known = _in_threads(lambda file: (file, self._columns(store, file)), self.files)
-        return {name: self._unified(name, known, None) for name in self.settings}
+        """The columns of every source for a plan: exact, except that of the files that are not
+        converted yet the first one of each source is judged by its first block. Raises as `manifest`."""
+        waiting = {task.key for task in self.to_convert}
+        peeked: set[str] = set()
+        known = []
+        for file in self.files:
+            task = ConvertTask.of(file, self.settings[file.source])
+            if task.key not in waiting or file.format not in CONVERTED:
+                known.append(file)
+            elif file.source not in peeked:
+                peeked.add(file.source)
+                known.append(file)
+        columns = _in_threads(lambda file: (file, self._columns(store, file, waiting)), known)
+        return {name: self._unified(name, columns, None) for name in self.settings}
 
-    def _columns(self, store: Store, file: Found) -> pa.Schema:
-        if file.format not in CONVERTED:
-            return inspect(file.path, file.format).schema
+    def _columns(self, store: Store, file: Found, waiting: set[str]) -> pa.Schema:
         task = ConvertTask.of(file, self.settings[file.source])
-        done = converted(store, task)
-        return done.schema if done is not None else peek(task)
+        if file.format in CONVERTED and task.key in waiting:
+            return peek(task)
+        return self._inspected(store, file).schema
 
     def manifest(self, store: Store, previous: Manifest | None) -> Manifest:
         """The manifest: what `previous` has keeps its shards, ids and uids; new files come after it.
@@ -219,11 +225,13 @@ def _units(number: int, found: Inspected) -> Iterable[Unit]:
 
 def _moved(kept: Manifest, store: Store, ordered: Sequence[Found], now: Inventory) -> list[SourceFile]:
     """The files of the old manifest where they lie today: the folder may have moved."""
-    files = []
-    for old, new in zip(kept.files, ordered, strict=False):
+
+    def moved(pair: tuple[SourceFile, Found]) -> SourceFile:
+        old, new = pair
         if new.format in CONVERTED:
             parts = now._inspected(store, new).parts
         else:
             parts = tuple(replace(part, path=new.path) for part in old.parts)
-        files.append(replace(old, path=os.fspath(new.path), parts=parts))
-    return files
+        return replace(old, path=new.path, parts=parts)
+
+    return _in_threads(moved, list(zip(kept.files, ordered, strict=False)))

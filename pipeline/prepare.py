@@ -98,7 +98,7 @@ def side_sources(config: Config) -> list[str]:
         fields = graph.resolve(node.spec, node.fields, node.name, config.where("nodes", node.name))
         operator: Operator = node.spec.build(fields)
         parts = operator.parts() if isinstance(operator, Recipe) else []
-        found += [str(config.base / part.source) for part in parts if part.source is not None]
+        found += [str(graph.base / part.source) for part in parts if part.source is not None]
     return list(dict.fromkeys(found))
 
 

@@ -83,7 +83,7 @@ def _piece(
             continue
         with view.open(part) as units:
             for number in numbers:
-                stop = start + units.rows(number)
+                stop = start + view.rows(part, units, number)
                 low, high = np.searchsorted(wanted, [start, stop])
                 if low < high:
                     batches = view.decoded(part, units, number, batch_rows, batch_bytes)

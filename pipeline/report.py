@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def render(run: Mapping[str, Any]) -> str:
     return _environment().get_template("report.html.j2").render(view)
 
 
+@cache
 def _environment() -> Environment:
     # StrictUndefined would refuse an absent optional field, so the templates use .get on run data.
     env = Environment(

@@ -64,7 +64,7 @@ class Run:
         nodes = list(self.graph.build().values())
         self.ledger.begin(self.config, nodes)
         self.driver = Driver(self.graph, self.store, engine, self._device(), self._batch_rows())
-        run_phases(self.driver, nodes, self._learn)
+        run_phases(self.driver, nodes, self._learn, self._ended)
         exports = [self.export(engine, e) for e in self.config.exports]
         found = self._books(engine, manifest)
         found |= {"exports": exports, "train": self._train(engine)}
@@ -74,7 +74,9 @@ class Run:
     def _converter(self, engine: Engine) -> Any:
         def convert(tasks: list[ConvertTask]) -> None:
             size = sum(task.bytes for task in tasks)
-            self.progress.note(f"turning {len(tasks)} row-oriented files ({size / 1e6:.1f} MB) into Parquet, once")
+            self.progress.note(
+                f"turning {len(tasks)} row-oriented files ({size / 1e6:.1f} MB) into Parquet, once"
+            )
             for _ in engine.run(_convert, self.store, tasks):
                 pass
 
@@ -100,6 +102,10 @@ class Run:
         total.bytes += done.bytes
         self.progress.advance(name, done.rows)
 
+    def _ended(self, name: str) -> None:
+        if name in self.work:
+            self.progress.finish(name)
+
     def export(self, engine: Engine, config: ExportConfig) -> dict[str, Any]:
         """One of the config's exports, and its dropped rows where they are asked for."""
         where = self.node_of(config.input)
@@ -120,7 +126,9 @@ class Run:
         order = graph.nearest_column("order", node)
         if order is not None and order.dtype != pa.uint64():
             order = None
-        plain = Export(self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes)
+        plain = Export(
+            self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes
+        )
         bounds = self._bounds(node, file_bytes) if order is not None else ()
         export = replace(plain, bounds=bounds, key=identity(plain))
         self.progress.note(f"export {node} to {path}")
@@ -143,7 +151,7 @@ class Run:
     def _bounds(self, node: str, file_bytes: int) -> tuple[int, ...]:
         """Where an ordered export cuts its files, from the bytes in each part of the order."""
         made = self.graph.add_order_bins(node)
-        run_phases(self.driver, [made], self._learn)
+        run_phases(self.driver, [made], self._learn, self._ended)
         sizes = self.store.get_artifact(artifact_name(made.key))["bytes"]
         return cut_files(sizes, file_bytes)
 
@@ -229,15 +237,19 @@ class Run:
         self.ledger.finish(found)
 
 
-def _score(name: str, context: books.Books, total: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
+def _score(
+    name: str, context: books.Books, total: Mapping[str, Any], counts: Mapping[str, Any]
+) -> dict[str, Any]:
     score = dict(total["scores"][name])
     sums = score.pop("sum")
     none = {"counts": [0] * books.BINS, "kept": [0] * books.BINS}
     edges = context.edges.get(name, [0.0] * (books.BINS + 1))
     mean = sums / score["count"] if score["count"] else None
     column = context.scores[name]
-    return {"column": name, "node": column.node, "type": str(column.dtype), "mean": mean, "edges": edges} | score | (
-        counts.get(name, none)
+    return (
+        {"column": name, "node": column.node, "type": str(column.dtype), "mean": mean, "edges": edges}
+        | score
+        | (counts.get(name, none))
     )
 
 

@@ -227,7 +227,18 @@ def load_model(context: Scoring) -> Any:
     operator = context.node.build()
     assert isinstance(operator, ScoreOp)
     with located(f"{context.node.name} ({context.node.op}), loading"):
-        return operator.load(context.device)
+        return operator.load(_device(context.device))
+
+
+def _device(wanted: str) -> str:
+    """`auto` where the work is done: a worker may have what the driver has not."""
+    if wanted != "auto":
+        return wanted
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
@@ -281,7 +292,7 @@ def fit(context: Scoring, _: int) -> Done:
                 yield view.assemble(node.reads, some, read)
 
     with located(f"{node.name} ({node.op}), fitting"):
-        artifact = operator.fit(rows_of_all(), context.device, load_uses(store, node))
+        artifact = operator.fit(rows_of_all(), _device(context.device), load_uses(store, node))
     store.put_artifact(artifact_name(node.key), artifact)
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return done

@@ -110,7 +110,10 @@ class TableWriter(Writer):
             if isinstance(self.file, pq.ParquetWriter):
                 self.file.write_table(whole, row_group_size=whole.num_rows)
             else:
-                self.file.write_table(whole)
+                # A copy, for Arrow also writes what stands under nulls and behind the last row.
+                rows = pa.array(np.arange(whole.num_rows))
+                for batch in whole.to_batches():
+                    self.file.write_batch(batch.take(rows))
         self.waiting, self.bytes, self.count = [], 0, 0
 
     def close(self) -> None:

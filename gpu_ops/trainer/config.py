@@ -59,7 +59,7 @@ class TrainConfig(_Fields):
     """Tokens of one training sequence, and longest window of the evaluation."""
     batch_size: Count = 8
     """Sequences of one step."""
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""

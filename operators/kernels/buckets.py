@@ -122,13 +122,14 @@ def search(
     """(lengths (n,), near, scores) for n messages sorted by key and keep order: for each the uids of
     at most `most` earlier rows of its bucket whose signatures agree in threshold - slack of all bytes.
 
-    Sets whose sizes alone say that J < threshold are left out. A row that is near no earlier leader
-    (threshold of all bytes) is a leader itself: who is kept is most likely one, so leaders are
-    named first and get the higher score, then the most similar. `bucket` carries the last key over.
+    Sets whose sizes alone say that J < threshold are left out. A row that is surely near no earlier
+    leader (threshold + slack / 3) is a leader itself: who is kept is most likely one, so leaders
+    are named first and get the higher score, then the most similar. `bucket` carries the last key over.
     """
     permutations = signature.shape[1]
     needed = int(np.ceil((threshold - slack) * permutations))
-    bounds = (needed, int(np.ceil(threshold * permutations)), most, threshold * (1 - 1e-9))
+    follows = min(permutations, int(np.ceil((threshold + slack / 3) * permutations)))
+    bounds = (needed, follows, most, threshold * (1 - 1e-9))
     lengths = np.zeros(len(key), np.int64)
     near, scores = np.empty(len(key) * most, np.int64), np.empty(len(key) * most, np.int32)
     used = _search(key, uid, size, signature, bounds, bucket.window(), lengths, near, scores)

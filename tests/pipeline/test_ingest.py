@@ -105,6 +105,55 @@ def test_types_of_json(tmp_path: Path) -> None:
     assert rows(tmp_path, "x.jsonl") == [record]
 
 
+def test_objects_without_keys(tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [
+        {
+            "text": "a",
+            "meta": {},
+            "list": [{}, None],
+            "deep": {"x": {}, "y": [1]},
+            "in": [{"q": {}, "r": 1}, {}],
+        },
+        {"text": "b", "meta": None, "list": None, "deep": None, "in": None},
+    ]
+    write_bytes(tmp_path / "x.jsonl", jsonl(records))
+    first, second = rows(tmp_path, "x.jsonl")
+    deep = {"x": None, "y": [1]}
+    assert first == records[0] | {
+        "meta": None,
+        "list": [None, None],
+        "deep": deep,
+        "in": [{"q": None, "r": 1}, {"q": None, "r": None}],
+    }
+    assert second == records[1]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_without_any_known_column_are_rows(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.jsonl", b'{"text": "a"}\n' + b"{}\n" * 60 + b'{"text": "b"}\n')
+    assert [r["text"] for r in rows(tmp_path, "x.jsonl")] == ["a", *[None] * 60, "b"]
+    write_bytes(tmp_path / "y.jsonl", b"\n{}\n")
+    with pytest.raises(DataError, match=r"y.jsonl:1: the objects from here on have no keys"):
+        rows(tmp_path, "y.jsonl")
+
+
+def test_big_integers_are_not_rounded(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.jsonl", jsonl([{"text": "a", "n": 1}, {"text": "b", "n": 2**64 - 1}]))
+    with pytest.raises(
+        DataError, match=r"x.jsonl:2: column 'n': 18446744073709551615 would lose digits.*schema"
+    ):
+        rows(tmp_path, "x.jsonl")
+    assert [r["n"] for r in rows(tmp_path, "x.jsonl", types={"n": "uint64"})] == [1, 2**64 - 1]
+    write_bytes(tmp_path / "y.jsonl", b'{"text": "a", "n": 1e300}\n{"text": "b", "n": 9007199254740992}\n')
+    assert [r["n"] for r in rows(tmp_path, "y.jsonl")] == [1e300, 2.0**53]
+
+
+def test_a_value_that_its_declared_type_cannot_hold(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.jsonl", jsonl([{"text": "a", "n": 1}, {"text": "b", "n": 1.5}]))
+    with pytest.raises(DataError, match=r"x.jsonl:2: .*1.5.*schema"):
+        rows(tmp_path, "x.jsonl", types={"n": "int64"})
+
+
 def test_types_of_csv(tmp_path: Path) -> None:
     write_bytes(
         tmp_path / "x.csv",

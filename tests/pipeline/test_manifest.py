@@ -64,10 +64,15 @@ def test_the_format_can_be_given(tmp_path: Path) -> None:
 
 def test_a_missing_text_column_names_those_that_are_there(tmp_path: Path) -> None:
     write_parquet(tmp_path / "x.parquet", pa.table({"body": ["a"], "url": ["b"]}))
+    write_parquet(tmp_path / "f.parquet", pa.table({"text": ["a"], "score": [0.5]}))
     with pytest.raises(ConfigError, match=r"has no column 'bodi'.*it has: body, url; did you mean 'body'"):
         take(tmp_path, Source("x.parquet", text="bodi"))
     with pytest.raises(ConfigError, match="no column 'docid' for `id`"):
         take(tmp_path, Source("x.parquet", text="body", id="docid"))
+    with pytest.raises(
+        ConfigError, match=r"'score', the id of source, is double; an id is a string or an integer"
+    ):
+        take(tmp_path, Source("f.parquet", id="score"))
     write_parquet(tmp_path / "n.parquet", pa.table({"text": [1]}))
     with pytest.raises(ConfigError, match="is int64, not a string"):
         take(tmp_path, Source("n.parquet"))
@@ -301,10 +306,12 @@ def test_a_source_without_rows_has_its_columns(tmp_path: Path) -> None:
 
 def test_a_plan_knows_the_columns_before_the_conversion(tmp_path: Path) -> None:
     write_bytes(tmp_path / "x.jsonl", jsonl([{"text": "a", "n": 1}]))
+    write_bytes(tmp_path / "y.csv", b"text,n\na,1\n")
     store = Store(str(tmp_path / ".store"))
-    inventory = take_inventory({"": Source("x.jsonl")}, tmp_path, store)
-    assert [task.name for task in inventory.to_convert] == ["x.jsonl"]
-    assert inventory.schemas(store) == {"": pa.schema([("text", pa.large_string()), ("n", pa.int64())])}
+    inventory = take_inventory({"j": Source("x.jsonl"), "c": Source("y.csv")}, tmp_path, store)
+    assert [task.name for task in inventory.to_convert] == ["x.jsonl", "y.csv"]
+    both = pa.schema([("text", pa.large_string()), ("n", pa.int64())])
+    assert inventory.schemas(store) == {"j": both, "c": both}
     assert store.list("ingest") == []
     with pytest.raises(DataError, match="has not been converted"):
         inventory.manifest(store, None)

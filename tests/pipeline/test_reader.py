@@ -141,6 +141,23 @@ def test_a_damaged_row_group_is_named_and_the_others_are_read(tmp_path: Path) ->
     assert len(read_all(manifest, ["n"])) == 30
 
 
+def test_a_damaged_record_batch_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.arrow"
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    rows = numbered(200)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=options) as writer:
+        for batch in rows.to_batches(max_chunksize=100):
+            writer.write_batch(batch)
+    manifest = take(tmp_path, Source("x.arrow"))
+    assert [row["n"] for _, row in read_all(manifest, ["n"])] == list(range(200))
+    data = bytearray(path.read_bytes())
+    second = data.find(b"\x28\xb5\x2f\xfd", len(data) // 2)
+    data[second : second + 60] = bytes(60)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"x.arrow: record batch 1 is damaged"):
+        read_all(manifest, ["text", "n"])
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
 @both
 def test_invalid_utf8_is_named_by_row(tmp_path: Path, write: Write, name: str, kind: pa.DataType) -> None:

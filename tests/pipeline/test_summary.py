@@ -81,7 +81,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     print_summary(RUN, stream)
     text = stream.getvalue()
