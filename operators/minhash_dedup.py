@@ -17,12 +17,13 @@ class MinhashDedup(Recipe):
     'Earlier' is in keep order (`keep`, ties by position). Candidates come from MinHash bands; each is
     verified by the exact Jaccard index of the two sets of word n-grams, so nothing goes without a
     kept partner at or above the threshold. Bands miss a pair with a small probability (at 0.8 with
-    18 bands of 7 rows: 1.4 % at J = 0.8, 0.02 % at J = 0.9), and a document with more than `candidates`
+    17 bands of 7 rows: 1.8 % at J = 0.8, 0.002 % at J = 0.9), and a document with more than `candidates`
     near ones is compared with the most promising of them. Texts without words are left alone.
 
     `drop` is "near_duplicate"; `kept` the uid of the kept document that is nearest, `similarity` their
-    Jaccard index; null for documents that stay. Method: Broder 1997; Leskovec et al., Mining of
-    Massive Datasets, chapter 3.
+    Jaccard index; null for documents that stay. Of documents with one and the same shingle set only
+    the first is compared with others; the rest go for it, or for the one it goes for. Method:
+    Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

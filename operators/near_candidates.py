@@ -35,7 +35,7 @@ class NearCandidates(ShuffleOp):
     permutations: Annotated[int, Field(ge=4, le=1024)] = 128
     """Bytes in a signature."""
     most: Annotated[int, Field(ge=1)] = 32
-    """Candidates a document at most: leaders first, then by estimate."""
+    """Candidates a document at most: leaders first, then those with the highest estimate."""
 
     @property
     def reads(self) -> Reads:

@@ -21,7 +21,7 @@ from pipeline.view import Alive, Column, Mask, ShardView
 
 BINS = 64
 SAMPLES = 3  # dropped documents that the report shows for a node's reason
-MOST_GROUPS = 100
+MOST_GROUPS = 1000
 GROUP_NAMES = ("domain", "source", "category", "subset", "language", "lang", "label", "split")
 IDENTITIES = ("kept", "twin", "cluster", "order", "drop", QUARANTINE)
 
@@ -121,7 +121,9 @@ def _count(view: ShardView, entry: Entry, size: np.ndarray) -> dict[str, Any]:
     }
     if entry.drops:
         gone = np.flatnonzero(before & ~after).astype(np.uint32)
-        reasons = view.values(Column("node", "drop", entry.name, entry.key, entry.positional, pa.string()), gone)
+        reasons = view.values(
+            Column("node", "drop", entry.name, entry.key, entry.positional, pa.string()), gone
+        )
         names = pc.cast(reasons, pa.string())
         found["dropped"] = {v["values"]: v["counts"] for v in pc.value_counts(names).to_pylist()}
         found["samples"] = _samples(view, entry, gone, names)
@@ -147,7 +149,9 @@ def _samples(view: ShardView, entry: Entry, gone: np.ndarray, names: pa.Array) -
         mine = np.flatnonzero(pc.equal(names, reason).to_numpy(zero_copy_only=False))
         for at in mine[np.argsort(luck[mine], kind="stable")[:SAMPLES]]:
             row = gone[at : at + 1]
-            found.append({"uid": int(uid[at]), "luck": int(luck[at]), "reason": reason} | evidence(view, entry, row))
+            found.append(
+                {"uid": int(uid[at]), "luck": int(luck[at]), "reason": reason} | evidence(view, entry, row)
+            )
     return found
 
 
@@ -165,21 +169,23 @@ def evidence(view: ShardView, entry: Entry, row: np.ndarray) -> dict[str, Any]:
     return {"kept": known.pop("kept", None), "evidence": known}
 
 
-def _numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Mask, int]:
-    """(finite values, which of them survive to the end, how many are null or not finite)."""
+def _numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Mask, dict[str, int]]:
+    """(finite values, which of them survive to the end, how many are null, how many infinite or nan)."""
     column = context.scores[name]
     mask = view.alive(context.scored[name]) & view.covered(column.key, column.positional)
     rows = np.flatnonzero(mask).astype(np.uint32)
     values = pc.cast(view.values(column, rows), pa.float64(), safe=False)
     numbers = values.to_numpy(zero_copy_only=False)
     finite = np.isfinite(numbers)
-    return numbers[finite], view.alive(context.sink)[rows][finite], int((~finite).sum())
+    nulls = values.null_count
+    missing = {"nulls": nulls, "infinite": int((~finite).sum()) - nulls}
+    return numbers[finite], view.alive(context.sink)[rows][finite], missing
 
 
 def _range(view: ShardView, context: Books, name: str) -> dict[str, Any]:
     numbers, _, missing = _numbers(view, context, name)
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
-    return {"count": len(numbers), "nulls": missing, "min": low, "max": high, "sum": float(numbers.sum())}
+    return {"count": len(numbers), **missing, "min": low, "max": high, "sum": float(numbers.sum())}
 
 
 def _groups(view: ShardView, group: str | None, rows: np.ndarray, sink: Mask) -> dict[str, dict[str, int]]:
@@ -214,7 +220,12 @@ def histogram(context: Books, index: int) -> dict[str, Any]:
 
 def add_up(shards: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """All shards' books as one."""
-    total: dict[str, Any] = {"nodes": {}, "scores": {}, "groups": {"in": Counter(), "out": Counter()}, "kept": 0}
+    total: dict[str, Any] = {
+        "nodes": {},
+        "scores": {},
+        "groups": {"in": Counter(), "out": Counter()},
+        "kept": 0,
+    }
     for shard in shards:
         total["kept"] += shard["kept"]
         for name, counts in shard["nodes"].items():
@@ -247,7 +258,7 @@ def _best(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _add_score(total: dict[str, Any], score: Mapping[str, Any]) -> None:
-    for name in ("count", "nulls", "sum"):
+    for name in ("count", "nulls", "infinite", "sum"):
         total[name] = total.get(name, 0) + score[name]
     for name, better in (("min", min), ("max", max)):
         known = [v for v in (total.get(name), score[name]) if v is not None]

@@ -57,7 +57,7 @@ def histogram(score: Mapping[str, Any], width: float = 270, height: float = 130)
     if one_value or len(edges) != len(counts) + 1 or not sum(counts) or not edges[-1] > edges[0]:
         return Histogram(name, node, summary)
     filled = sorted(c for c in counts if c)
-    root = filled[-1] > CROWDED * filled[len(filled) // 2]
+    root = filled[-1] > CROWDED * filled[(len(filled) - 1) // 2]
     top = _lift(max(counts), root)
     cell, bins = width / len(counts), []
     for i, (c, k) in enumerate(zip(counts, kept, strict=True)):
@@ -95,5 +95,5 @@ def _summary(score: Mapping[str, Any], finite: int) -> str:
     if infinite is not None:
         parts += [f"{count(nulls)} null", f"{count(infinite)} infinite or NaN"]
     else:
-        parts.append(f"{count(nulls)} null, infinite or NaN")
+        parts.append(f"{count(nulls) if nulls else 'none'} null, infinite or NaN")
     return "; ".join(parts)

@@ -20,7 +20,9 @@ class Cleaned:
 
 def clean(store: Store, keep: int, dry_run: bool = False) -> Cleaned:
     """Delete what neither a running run's lease nor one of the `keep` newest ended runs reaches."""
-    leases = {name.split("/")[1]: _lease(store, name) for name in store.list("runs") if name.endswith("/lease.json")}
+    leases = {
+        name.split("/")[1]: _lease(store, name) for name in store.list("runs") if name.endswith("/lease.json")
+    }
     running = {run for run, lease in leases.items() if _is_running(lease)}
     ended = sorted(run for run in leases if run not in running)
     kept = running | set(ended[len(ended) - keep :] if keep else ())

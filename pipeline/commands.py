@@ -157,7 +157,8 @@ def clean(arguments: argparse.Namespace) -> int:
     cleaned = clean_store(store, max(0, arguments.keep), arguments.dry_run)
     verb = "would delete" if arguments.dry_run else "deleted"
     print(
-        f"{verb} {len(cleaned.folders)} folders of {store.url}; kept the runs: {', '.join(cleaned.kept_runs) or 'none'}"
+        f"{verb} {len(cleaned.folders)} folders of {store.url}; "
+        f"kept the runs: {', '.join(cleaned.kept_runs) or 'none'}"
     )
     return 0
 

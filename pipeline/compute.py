@@ -37,7 +37,9 @@ def located(what: str, view: ShardView | None = None, rows: Rows | None = None) 
     except TamisError:
         raise
     except MemoryError as error:
-        raise ResourceError(f"{what} ran out of memory; give it a smaller batch (resources: batch)") from error
+        raise ResourceError(
+            f"{what} ran out of memory; give it a smaller batch (resources: batch)"
+        ) from error
     except Exception as error:
         place = ""
         if view is not None and rows is not None and len(rows):
@@ -72,7 +74,9 @@ def run_columns(
 
 def _set_aside(node: Node, rows: Rows, error: Exception) -> pa.RecordBatch:
     columns = {name: pa.nulls(1, dtype) for name, dtype in node.adds.items()}
-    columns["drop"] = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([QUARANTINE], pa.string()))
+    columns["drop"] = pa.DictionaryArray.from_arrays(
+        pa.array([0], pa.int8()), pa.array([QUARANTINE], pa.string())
+    )
     text = "".join(traceback.format_exception(error))
     columns[QUARANTINE] = pa.array([text], pa.large_string())
     return pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})

@@ -81,12 +81,11 @@ def write_dropped(export: DroppedExport, index: int) -> dict[str, int]:
 def write(run: Any, engine: Any, node: str, path: str, format: str) -> dict[str, Any]:
     """All rows that are not alive after a node, as files in a folder."""
     manifest: Manifest = run.sources[""]
-    plain = DroppedExport(run.store, manifest, run.alive(node), path, "parquet" if format == "index" else format,
-                          None, {})  # fmt: skip
+    written = "parquet" if format == "index" else format
+    plain = DroppedExport(run.store, manifest, run.alive(node), path, written, None, {})
     export = replace(plain, key=key_of("dropped", identity(plain)))
     mark = claim(path, export.key)
     if mark is None:
         files = {export.file(i): f for i, f in engine.run(write_dropped, export, range(len(manifest.shards)))}
         mark = finish(path, export.key, files)
     return {"path": path, "rows": mark["rows"], "files": len(mark["files"])}
-

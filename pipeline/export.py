@@ -1,4 +1,4 @@
-"""Writing whole documents out: the kept rows in their order, and on request the dropped ones with their reason."""
+"""Writing whole documents out: the kept rows, in the order that a curriculum gave them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import fsspec
@@ -64,7 +65,13 @@ def identity(export: Export) -> str:
     order = export.order.identity() if export.order else ""
     columns = {name: column.identity() for name, column in export.columns.items()}
     return key_of(
-        "export", export.alive.identity(), export.manifest.identity(), order, columns, export.format, export.size
+        "export",
+        export.alive.identity(),
+        export.manifest.identity(),
+        order,
+        columns,
+        export.format,
+        export.size,
     )
 
 
@@ -124,13 +131,15 @@ def partition(export: Export, index: int) -> int:
         return 0
     uid = np.concatenate(uids)
     assert export.order is not None
-    order = view.values(export.order, (uid - view.shard.base).astype(np.uint32)).to_numpy(zero_copy_only=False)
+    order = view.values(export.order, (uid - view.shard.base).astype(np.uint32)).to_numpy(
+        zero_copy_only=False
+    )
     ranked = np.lexsort([uid, order])
     whole = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
     whole = whole.append_column("_order", pa.array(order)).append_column("_uid", pa.array(uid))
     bins = (order[ranked] >> np.uint64(48)).astype(np.int64)
     offsets = np.searchsorted(bins, export.bounds).tolist()
-    ranges = zip(offsets, offsets[1:], strict=False)
+    ranges = pairwise(offsets)
     pieces = (whole.take(pa.array(ranked[low:high])) for low, high in ranges)
     record = export.store.put_batches(export.scratch, whole.schema, pieces)
     export.store.commit_record(name, record | {"offsets": offsets})
@@ -167,7 +176,9 @@ def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> di
     rows = first.num_rows
     name = export.file(number)
     with placed(export.path, name) as temporary:
-        writer = open_writer(temporary, "parquet" if export.format == INDEX else export.format, export.schema())
+        writer = open_writer(
+            temporary, "parquet" if export.format == INDEX else export.format, export.schema()
+        )
         try:
             writer.write(first)
             for batch in batches:
@@ -217,7 +228,9 @@ def claim(path: str, key: str) -> dict[str, Any] | None:
     unfinished = old.get("state") == "writing"
     foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".") and not unfinished]
     if foreign:
-        raise ConfigError(f"{path} holds {foreign[0]}, which tamis did not write; empty it or choose another folder")
+        raise ConfigError(
+            f"{path} holds {foreign[0]}, which tamis did not write; empty it or choose another folder"
+        )
     for name in names:
         if name != MARK and (name in wrote or name.startswith(("part-", ".part-"))):
             fs.rm_file(f"{root}/{name}")

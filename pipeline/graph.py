@@ -148,7 +148,9 @@ class Graph:
         fields = self.resolve(spec, part.fields, name, scope.where)
         operator = spec.build(fields)
         if not isinstance(operator, ColumnOp):
-            raise ConfigError(f"{scope.where}: {node.op}'s part {part.name} is a recipe; name its parts instead")
+            raise ConfigError(
+                f"{scope.where}: {node.op}'s part {part.name} is a recipe; name its parts instead"
+            )
         uses = {want: self._part_name(made, scope) for want, made in part.uses.items()}
         wish = replace(node, name=name, op=part.op, fields=part.fields, uses=uses)
         data = MAIN if part.source is None else str(Path(self.base, part.source))
@@ -239,9 +241,7 @@ class Graph:
     def _alive(self, inputs: tuple[str, ...], how: str, data: str) -> Alive:
         if data != MAIN or not inputs:
             return Alive("source", "*")
-        roots = [
-            self.nodes[name].after if name in self.nodes else Alive("source", name) for name in inputs
-        ]
+        roots = [self.nodes[name].after if name in self.nodes else Alive("source", name) for name in inputs]
         return join(roots, how)
 
     def _artifact(self, made: str, user: str, scope: Scope) -> str:
@@ -277,7 +277,7 @@ class Graph:
         if dot and node in self.nodes:
             if node != SIZE and node not in self.upstream(scope.inputs):
                 raise ConfigError(
-                    f"{scope.where}: {user} reads {name!r}, but {node} is not above it; add {node} to its input"
+                    f"{scope.where}: {user} reads {name!r}, but {node} is not above it; add {node} to input"
                 )
             return self._of(node, column, user, scope)
         return self._nearest(name, user, scope) or self._source_column(name, user, scope, manifest)
@@ -290,7 +290,9 @@ class Graph:
         for candidate in (f"{scope.recipe}/{part}", f"{scope.outer}/{part}"):
             if candidate in self.nodes:
                 return self._of(candidate, column, user, scope)
-        raise ConfigError(f"{scope.where}: {user} reads '/{name}', but its recipe has no earlier part {part!r}")
+        raise ConfigError(
+            f"{scope.where}: {user} reads '/{name}', but its recipe has no earlier part {part!r}"
+        )
 
     def _of(self, node: str, column: str, user: str, scope: Scope) -> Column:
         made = self.nodes[node]
@@ -416,4 +418,6 @@ def common_schema(manifest: Manifest) -> pa.Schema:
     """The columns that every source has, with one type."""
     schemas = list(manifest.schemas.values())
     first = schemas[0] if schemas else pa.schema([])
-    return pa.schema([f for f in first if all(f.name in s.names and s.field(f.name).type == f.type for s in schemas)])
+    return pa.schema(
+        [f for f in first if all(f.name in s.names and s.field(f.name).type == f.type for s in schemas)]
+    )

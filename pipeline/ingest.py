@@ -81,7 +81,7 @@ def convert(store: Store, task: ConvertTask) -> dict[str, Any]:
     record = f"ingest/{task.key}/done.json"
     if converted(store, task) is None:
         columns = Columns(task)
-        parts = list(_parts(store, f"ingest/{task.key}", _row_groups(columns)))
+        parts = list(_parts(store, f"ingest/{task.key}", task.settings.text, _row_groups(columns)))
         _refuse_change(task)
         done = {
             "rows": sum(p["rows"] for p in parts),
@@ -168,7 +168,7 @@ def _row_groups(blocks: Columns) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _parts(store: Store, folder: str, groups: Iterator[pa.Table]) -> Iterator[dict[str, Any]]:
+def _parts(store: Store, folder: str, text: str, groups: Iterator[pa.Table]) -> Iterator[dict[str, Any]]:
     """Parquet files of one schema and bounded size, each put into the store."""
     pending = next(groups, None)
 
@@ -176,7 +176,11 @@ def _parts(store: Store, folder: str, groups: Iterator[pa.Table]) -> Iterator[di
         nonlocal pending
         assert pending is not None
         schema, written = pending.schema, 0
-        with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+        # A dictionary of texts would cost time and hide how big they are once they are read.
+        short = [f.name for f in schema if f.name != text and not pa.types.is_nested(f.type)]
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=3, use_dictionary=short
+        ) as writer:
             while pending is not None and pending.schema == schema and written < PART_BYTES:
                 writer.write_table(pending, row_group_size=max(1, pending.num_rows))
                 written += pending.nbytes

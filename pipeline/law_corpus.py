@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ BROKEN_BYTES = (
     b"good \xe2\x28\xa1 bad good",
     b"A\x80\x80\x80\x80 B",
 )
-SPECIAL_NUMBERS = (None, float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 5e-324, 1e308, -1e308, 1.0)
+SPECIAL_NUMBERS = (None, float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 5e-324, 1e300, -1e300, 1.0)
 
 
 def _luck(rows: int, stream: int) -> np.ndarray:
@@ -93,7 +94,7 @@ def _luck(rows: int, stream: int) -> np.ndarray:
 
 def texts(rows: int) -> list[str | None]:
     """The hostile texts, then sentences of few words, so that some are equal and many are alike."""
-    words = "grain stone dust sand mill sieve baker heap frame wind water wheel".split()
+    words = ("grain", "stone", "dust", "sand", "mill", "sieve", "baker", "heap", "frame", "wind", "water")
     made = []
     for row in range(len(TEXTS), rows):
         luck = _luck(6 + row, row)
@@ -172,7 +173,7 @@ def write(table: pa.Table, folder: Path, files: int) -> Path:
     """The table as Parquet files of about equally many rows, each one row group; the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     bounds = np.linspace(0, table.num_rows, files + 1).astype(int)
-    for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (low, high) in enumerate(pairwise(bounds)):
         pq.write_table(table.slice(low, high - low), folder / f"part-{number:03d}.parquet")
     return folder
 

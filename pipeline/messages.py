@@ -1,4 +1,4 @@
-"""The messages of a shuffle on disk: sorted by key, indexed by 4,096 ranges of the mixed key, merged as streams."""
+"""The messages of a shuffle on disk: sorted by key, indexed by key range, merged as streams."""
 
 from __future__ import annotations
 

@@ -59,14 +59,16 @@ class Plan:
         for name, manifest in self.manifests.items():
             size = sum(file.bytes for file in manifest.files)
             what = f"source {name}" if name else "source"
-            rows = f"{count(manifest.rows)} rows" if manifest.files or not self.convert else "rows not known yet"
+            rows = (
+                f"{count(manifest.rows)} rows" if manifest.files or not self.convert else "rows not known yet"
+            )
             lines.append(
-                f"{what}: {rows}, {nbytes(size)} in {len(manifest.files)} files, {len(manifest.shards)} shards"
+                f"{what}: {rows}, {nbytes(size)}, {len(manifest.files)} files, {len(manifest.shards)} shards"
             )
         if self.convert:
             size = sum(task.bytes for task in self.convert)
             lines.append(
-                f"first: {len(self.convert)} JSONL or CSV files ({nbytes(size)}) are turned into Parquet, once"
+                f"first: {len(self.convert)} JSONL or CSV files ({nbytes(size)}) become Parquet, once"
             )
         return "\n".join([*lines, f"store: {self.store.url}"])
 
@@ -136,7 +138,9 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     return Plan(config, store, found, convert, lines)
 
 
-def _manifest(inventory: Any, store: Store, previous: Manifest | None, convert: list[ConvertTask]) -> Manifest:
+def _manifest(
+    inventory: Any, store: Store, previous: Manifest | None, convert: list[ConvertTask]
+) -> Manifest:
     """The manifest, or one without rows where files have to be converted first."""
     if not inventory.to_convert:
         made: Manifest = inventory.manifest(store, previous)
@@ -163,14 +167,22 @@ def _rates(store: Store) -> dict[str, tuple[float, float]]:
     except FileNotFoundError:
         return {}
     return {
-        node["op"]: (node["seconds"] / node["computed_rows"], node.get("store_bytes", 0) / node["computed_rows"])
+        node["op"]: (
+            node["seconds"] / node["computed_rows"],
+            node.get("store_bytes", 0) / node["computed_rows"],
+        )
         for node in last["nodes"]
         if node["computed_rows"]
     }
 
 
 def _line(
-    node: Node, graph: Graph, manifest: Manifest, store: Store, rates: Mapping[str, tuple[float, float]], exact: bool
+    node: Node,
+    graph: Graph,
+    manifest: Manifest,
+    store: Store,
+    rates: Mapping[str, tuple[float, float]],
+    exact: bool,
 ) -> Line:
     if not exact:
         return Line(node, None, manifest.rows, 0, None, None)
@@ -206,4 +218,3 @@ def _fate(node: Node, manifest: Manifest, store: Store, known: bool) -> tuple[in
         rows += int(alive.sum())
         cached += int(np.logical_and(alive, view.covered(node.key, node.positional)).sum())
     return (rows if known and manifest.rows <= EXACT_ROWS else None), cached
-

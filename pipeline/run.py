@@ -1,4 +1,4 @@
-"""A run: everything that the config asks for and the store does not have yet, then the books and the report."""
+"""A run: everything that the config asks for and the store has not yet, then books and report."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ class Run:
         total.seconds += done.seconds
         total.cpu_seconds += done.cpu_seconds
         total.bytes += done.bytes
+        total.peak_memory_bytes = max(total.peak_memory_bytes, done.peak_memory_bytes)
         self.progress.advance(name, done.rows)
 
     def _ended(self, name: str) -> None:
@@ -173,7 +174,7 @@ class Run:
                 "rows": manifest.rows, "bytes": sum(file.bytes for file in manifest.files),
                 "files": len(manifest.files), "shards": len(manifest.shards),
             },
-            "nodes": [self._node(node, total) for node in self.graph.nodes.values() if node.name in total["nodes"]],
+            "nodes": [self._node(n, total) for n in self.graph.nodes.values() if n.name in total["nodes"]],
             "scores": [_score(name, context, total, counts) for name in total["scores"]],
             "samples": with_texts(manifest, total["nodes"]),
             "groups": {"column": context.group, **total["groups"]} if context.group else None,
@@ -192,16 +193,17 @@ class Run:
         done = self.work.get(node.name, Done())
         quarantined = counts.get("dropped", {}).pop(QUARANTINE, 0)
         op, fields, spec = self._asked(node)
-        doc = (spec.cls().__doc__ or "").strip().splitlines()
+        doc = " ".join((spec.cls().__doc__ or "").strip().split("\n\n")[0].split())
         passes = max(1, self.driver.rounds.get(node.name, 1))
         computed = min(done.rows // passes, counts.get("rows_in", 0))
         return counts | {
             "name": node.name, "op": op, "shape": node.shape, "fields": fields,
             "inputs": list(node.inputs), "uses": sorted(set(node.uses.values())), "face": node.face,
-            "recipe": node.recipe, "description": doc[0] if doc else "", "quarantined": quarantined,
+            "recipe": node.recipe, "description": doc, "quarantined": quarantined,
             "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,
             "cached_rows": counts.get("rows_in", 0) - computed, "rounds": self.driver.rounds.get(node.name),
             "key": node.key, "store_bytes": done.bytes,
+            "peak_memory_bytes": done.peak_memory_bytes or None,
         }  # fmt: skip
 
     def _asked(self, node: Node) -> tuple[str, dict[str, Any], OpSpec]:

@@ -15,6 +15,7 @@ from operators.contract import ReduceOp, ShuffleOp
 from pipeline.compute import checked, commit, located
 from pipeline.graph import Node
 from pipeline.manifest import Manifest
+from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import CHUNK_ROWS, RANGES, Ints, combine, merge, open_runs, runs
 from pipeline.store import Store
 from pipeline.tasks import Done
@@ -52,6 +53,7 @@ def reduce(context: Shuffle, reducer: int) -> Done:
     done = Done()
     if store.exists(name):
         return done
+    reset_peak()
     began, cpu = time.perf_counter(), time.thread_time()
     operator = context.node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
@@ -62,6 +64,7 @@ def reduce(context: Shuffle, reducer: int) -> Done:
         answers = _answers(operator, stream)
         _write_segments(context, name, operator, answers)
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
+    done.peak_memory_bytes = peak_bytes()
     return done
 
 
@@ -149,6 +152,7 @@ def home(context: Shuffle, index: int) -> Done:
     node, done = context.node, Done()
     if view.records(node.key, node.positional):
         return done
+    reset_peak()
     began, cpu = time.perf_counter(), time.thread_time()
     operator = node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
@@ -167,6 +171,7 @@ def home(context: Shuffle, index: int) -> Done:
         parts.append(pa.RecordBatch.from_pydict({"row": pa.array(some, pa.uint32()), **values}))
     commit(view, node, rows, parts)  # the rows were counted when they emitted
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
+    done.peak_memory_bytes = peak_bytes()
     return done
 
 

@@ -14,6 +14,7 @@ from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp,
 from pipeline.compute import commit, located, run_columns
 from pipeline.graph import Node
 from pipeline.manifest import Manifest
+from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import Outbox
 from pipeline.store import Store
 from pipeline.view import Mask, Rows, ShardView
@@ -47,6 +48,7 @@ class Done:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     bytes: int = 0
+    peak_memory_bytes: int = 0  # of the process that ran the task, other tasks in it included
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Work:
 
 def scan(context: Scan, index: int) -> dict[str, Done]:
     """Run all jobs over one shard in one pass; idempotent: what is committed is not done again."""
+    reset_peak()
     view = ShardView(context.store, context.manifest, index)
     works = [w for job in context.jobs if (w := _begin(view, job)) is not None]
     reading = [w for w in works if view.source_columns(w.job.node.reads)]
@@ -73,6 +76,7 @@ def scan(context: Scan, index: int) -> dict[str, Done]:
     _pass(view, [w for w in works if w not in reading])
     for work in works:
         _finish(view, work)
+        work.done.peak_memory_bytes = peak_bytes()
     return {w.job.node.name: w.done for w in works}
 
 
@@ -247,6 +251,7 @@ def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
     view, node, done = ShardView(context.store, context.manifest, index), context.node, Done()
     operator = node.build()
     assert isinstance(operator, ScoreOp)
+    reset_peak()
     began, cpu = time.perf_counter(), time.process_time()
     rows = np.flatnonzero(unscored(view, node)).astype(np.uint32)
     rows = rows[rows // SCORE_ROWS == block]
@@ -257,7 +262,7 @@ def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
         parts += run_columns(view, node, lambda part: operator.columns(part, model), some, batch)
     if len(rows):
         done.bytes = commit(view, node, rows, parts)
-    done.rows = len(rows)
+    done.rows, done.peak_memory_bytes = len(rows), peak_bytes()
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return done
 

@@ -41,7 +41,8 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     names = list(dict.fromkeys([*section.compare, section.input]))
     holdout = study.holdout()
     arms = [
-        Arm(name, {seed: study.folder(name, seed) for seed in seeds}, shuffle=study.shuffled(name)) for name in names
+        Arm(name, {seed: study.folder(name, seed) for seed in seeds}, shuffle=study.shuffled(name))
+        for name in names
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {config.tokens:,} tokens each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
@@ -102,7 +103,9 @@ class Study:
         """The folder of the documents that were reserved."""
         node = self.run.graph.nodes[self.reserved]
         if not node.drops:
-            raise ConfigError(f"{self.run.config.where('train')}: {self.reserved} drops nothing, so it reserves nothing")
+            raise ConfigError(
+                f"{self.run.config.where('train')}: {self.reserved} drops nothing, so it reserves nothing"
+            )
         taken = Alive("dropped", node.name, node.key, node.positional, (node.after,))
         return self._write(self.run.graph, taken, node.name, ordered=False)
 
@@ -132,7 +135,9 @@ class Study:
         wish = Wish("train/random", "random_key", {"seed": int(key_of(config.seed, "train/random")[:15], 16)})
         graph.add(wish, (self.reserved,))
         budget = {"keep_weight": self.tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
-        cut = Wish("train/random/cut", "cut", {"by": "train/random.priority", "reason": "not_drawn", **budget})
+        cut = Wish(
+            "train/random/cut", "cut", {"by": "train/random.priority", "reason": "not_drawn", **budget}
+        )
         graph.add(cut, ("train/random",))
         return graph, "train/random/cut"
 

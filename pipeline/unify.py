@@ -111,7 +111,7 @@ def seen_schema(label: str, settings: Settings, file: str, schema: pa.Schema) ->
     if settings.id and not (types[settings.id] == TEXT or pa.types.is_integer(types[settings.id])):
         raise ConfigError(
             f"{file}: column {settings.id!r}, the id of {label}, is {types[settings.id]}; an id is a string "
-            f"or an integer: name another column with `id:` or cast it with `schema: {{{settings.id}: string}}`"
+            f"or an integer: name another with `id:`, or cast it with `schema: {{{settings.id}: string}}`"
         )
     return pa.schema([pa.field(seen, types[name]) for seen, name in seen_names(settings, types).items()])
 

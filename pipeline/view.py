@@ -47,7 +47,9 @@ class Alive:
     below: tuple[Alive, ...] = ()
 
     def identity(self) -> str:
-        return key_of(self.kind, self.name if self.kind == "source" else self.key, [b.identity() for b in self.below])
+        return key_of(
+            self.kind, self.name if self.kind == "source" else self.key, [b.identity() for b in self.below]
+        )
 
     def drops(self) -> list[Alive]:
         """Every dropping node in the tree, once, sources first."""
@@ -72,6 +74,7 @@ class ShardView:
         self.store, self.manifest = store, manifest
         self.shard: Shard = manifest.shards[index]
         self._tables: dict[tuple[str, bool], pa.Table] = {}
+        self._alive: dict[Alive, Mask] = {}
 
     def folder(self, key: str, positional: bool) -> str:
         """Where a node keeps its fragments for this shard. Values that depend on the position must
@@ -94,12 +97,15 @@ class ShardView:
                 self.store.open_arrow(f"{folder}/{record['file']}").read_all()
                 for record in self.records(key, positional)
             ]
-            self._tables[key, positional] = _union(parts) if parts else pa.table({"row": pa.array([], pa.uint32())})
+            self._tables[key, positional] = (
+                _union(parts) if parts else pa.table({"row": pa.array([], pa.uint32())})
+            )
         return self._tables[key, positional]
 
     def forget(self, key: str, positional: bool) -> None:
         """Look again: a fragment was committed."""
         self._tables.pop((key, positional), None)
+        self._alive.clear()
 
     def covered(self, key: str, positional: bool) -> Mask:
         """Which rows a node has computed."""
@@ -108,7 +114,12 @@ class ShardView:
         return mask
 
     def alive(self, tree: Alive) -> Mask:
-        """Which rows are alive there."""
+        """Which rows are alive there; not to be written to."""
+        if tree not in self._alive:
+            self._alive[tree] = self._masked(tree)
+        return self._alive[tree]
+
+    def _masked(self, tree: Alive) -> Mask:
         if tree.kind == "source":
             wanted = tree.name in ("*", self.shard.source)
             return np.full(self.shard.rows, wanted, dtype=bool)
@@ -178,7 +189,9 @@ class ShardView:
         for start in range(0, len(rows), batch_rows):
             yield rows[start : start + batch_rows], None
 
-    def assemble(self, columns: Mapping[str, Column], rows: Rows, read: pa.RecordBatch | None) -> pa.RecordBatch:
+    def assemble(
+        self, columns: Mapping[str, Column], rows: Rows, read: pa.RecordBatch | None
+    ) -> pa.RecordBatch:
         """These rows' columns under their read names; the uid alone where nothing is read."""
         arrays = {name: self._array(column, rows, read) for name, column in columns.items()}
         return pa.RecordBatch.from_pydict(arrays or {"uid": self._uid(rows)})
@@ -207,7 +220,9 @@ class ShardView:
         ids = read.column("id")
         if ids.null_count:
             row = int(rows[int(pc.index(ids.is_null(), True).as_py())])
-            raise DataError(f"{self.place(row)}: the id is null; ids key all randomness, so every row needs one")
+            raise DataError(
+                f"{self.place(row)}: the id is null; ids key all randomness, so every row needs one"
+            )
         return pa.array(hash_text(pc.cast(ids, pa.large_string()))[0])
 
 

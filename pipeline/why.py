@@ -37,9 +37,8 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     view = ShardView(store, manifest, shard.index)
     text = documents(manifest, [uid])[uid]
     lines = [f"{text['id']} (uid {uid}, {view.place(row)})", f"  {_short(text['text'])}"]
-    for node in nodes.values():
-        if node.data == MAIN and node.face:
-            lines.append(_fate(view, node, row, manifest))
+    faces = (node for node in nodes.values() if node.data == MAIN and node.face)
+    lines += [_fate(view, node, row, manifest) for node in faces]
     return "\n".join(lines)
 
 
@@ -51,7 +50,9 @@ def find(manifest: Manifest, document: str) -> int:
             raise ConfigError(f"no document {document}: the source has {manifest.rows} rows")
         return uid
     if "id" not in common_schema(manifest).names:
-        raise ConfigError(f"the source has no id column, so name the document by its position: uid:{document}")
+        raise ConfigError(
+            f"the source has no id column, so name the document by its position: uid:{document}"
+        )
     from pipeline.reader import read_rows
 
     for shard in manifest.shards:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -24,3 +25,7 @@ def ray_engine() -> Iterator[Engine]:
     engine = make_engine("ray", workers=2, address="local")
     yield engine
     engine.close()
+
+
+settings.register_profile("tamis", deadline=None, derandomize=True)
+settings.load_profile("tamis")

@@ -82,3 +82,9 @@ def read_all(
             uids = (rows.astype("int64") + shard.base).tolist()
             found += list(zip(uids, batch.to_pylist(), strict=True))
     return found
+
+
+def rows(base: Path, name: str, **fields: Any) -> list[dict[str, Any]]:
+    """What comes back of a file, all columns."""
+    manifest = take(base, Source(name, **fields))
+    return [row for _, row in read_all(manifest, manifest.schemas[""].names)]

@@ -69,7 +69,7 @@ class TrainConfig(_Fields):
     """Largest norm of the gradient."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
-    eval_bytes: Count | None = 100_000
+    eval_bytes: Count | None = 65_536
     """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""

@@ -12,7 +12,7 @@ UInt64s = npt.NDArray[np.uint64]
 
 FULL = 2048  # rows up to which all pairs of a bucket are compared
 LEADERS, RECENT = 256, 256  # what a larger bucket remembers each time that its window is full
-_LEADER_BONUS = 4096  # above any number of equal bytes
+_LEADER_STEP = 4096  # what a leader scores over the next one; above any number of equal bytes
 
 
 class Bucket:
@@ -84,15 +84,16 @@ def _search(
             last[0], state[0], state[1], state[2] = key[m], 0, FULL, 1
         if state[0] == state[1]:
             _compact(window)
-        hits, leader = 0, True
+        hits, leader, seen = 0, True, 0
         for i in range(state[0]):
             small, large = min(size[m], sizes[i]), max(size[m], sizes[i])
             if small < least * large:
                 continue
             equal = _equal_bytes(signature[m], signatures[i])
             if equal >= needed:
-                found[hits], score[hits] = uids[i], equal + (_LEADER_BONUS if leads[i] else 0)
-                hits += 1
+                bonus = (LEADERS - min(seen, LEADERS - 1)) * _LEADER_STEP if leads[i] else 0
+                found[hits], score[hits] = uids[i], equal + bonus
+                hits, seen = hits + 1, seen + leads[i]
                 leader = leader and not (leads[i] and equal >= follows)
         cutoff, taken = _best(score, hits, most), 0
         for i in range(hits):
@@ -124,7 +125,7 @@ def search(
 
     Sets whose sizes alone say that J < threshold are left out. A row that is surely near no earlier
     leader (threshold + slack / 3) is a leader itself: who is kept is most likely one, so leaders
-    are named first and get the higher score, then the most similar. `bucket` carries the last key over.
+    score highest, the earliest first, then the most similar. `bucket` carries the last key over.
     """
     permutations = signature.shape[1]
     needed = int(np.ceil((threshold - slack) * permutations))

@@ -37,7 +37,8 @@ def keep_rank(keep: str, text: str, batch: pa.RecordBatch) -> UInt64s:
     name, _, way = keep.rpartition(":")
     values = batch.column(name)
     ordered = _ascending(values)
-    return np.where(_missing(values), _LAST, ~ordered if way == "max" else ordered)
+    rank = np.minimum(~ordered if way == "max" else ordered, _LAST - np.uint64(1))
+    return np.where(_missing(values), _LAST, rank)
 
 
 def _missing(values: pa.Array) -> npt.NDArray[np.bool_]:

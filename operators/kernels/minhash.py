@@ -30,10 +30,11 @@ def band_shape(threshold: float, permutations: int, miss_weight: float = MISS_WE
     below = jaccard < threshold
     best = (np.inf, 1, 1)
     for rows in range(1, permutations + 1):
-        bands = permutations // rows
-        found = 1.0 - (1.0 - jaccard**rows) ** bands
-        cost = (1 - miss_weight) * found[below].sum() + miss_weight * (1 - found[~below]).sum()
-        best = min(best, (float(cost), bands, rows))
+        lost, one_band = np.ones(len(jaccard)), 1.0 - jaccard**rows
+        for bands in range(1, permutations // rows + 1):
+            lost *= one_band
+            cost = (1 - miss_weight) * (1.0 - lost[below]).sum() + miss_weight * lost[~below].sum()
+            best = min(best, (float(cost), bands, rows))
     return best[1], best[2]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from gpu_ops.trainer import evaluate, network, run, summary
-from gpu_ops.trainer.compare import Arm, compare
+from gpu_ops.trainer.compare import Arm, _jobs, compare
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.documents import documents
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Stream, Vocabulary, tokenise
 
 torch.set_num_threads(1)  # these models are too small to gain from more
@@ -180,7 +182,7 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth():
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[55] == pytest.approx(0.55)
     assert rates[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_only_matrices_decay():
@@ -371,14 +373,19 @@ def test_finished_runs_are_taken_as_they_are(compared, monkeypatch):
 
 
 def test_two_processes_give_the_same_and_a_failure_its_traceback(compared, tmp_path):
-    arms = compared["arms"][:1]
+    fields, arms = compared["fields"], compared["arms"][:1]
+    wild = fields.model_copy(update={"lr": 1e30, "clip": 1e30, "warmup": 0.0})
     events = []
-    table = compare(compared["fields"], arms, [0, 1], compared["held"], str(tmp_path), 2, events.append)
-    assert table["arms"]["random"] == compared["table"]["arms"]["random"]
-    assert len(events) == 2 * compared["fields"].steps
-    wild = compared["fields"].model_copy(update={"lr": 1e30, "clip": 1e30, "warmup": 0.0})
-    with pytest.raises(FloatingPointError, match="lower lr") as failure:
-        compare(wild, arms, [0, 1], compared["held"], str(tmp_path), 2)
+    pool = Pool(2, "cpu", threads=1)
+    try:
+        jobs = _jobs(fields, arms, [0, 1], compared["held"], tmp_path)
+        results = pool.run(jobs, events.append)
+        with pytest.raises(FloatingPointError, match="lower lr") as failure:
+            pool.run(_jobs(wild, arms, [0, 1], compared["held"], tmp_path), events.append)
+    finally:
+        pool.close()
+    assert summary.arm_summary(results[1:]) == compared["table"]["arms"]["random"]
+    assert {event["seed"] for event in events} == {0, 1}
     assert "in _step" in str(failure.value.__cause__)
 
 
