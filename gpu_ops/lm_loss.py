@@ -30,7 +30,7 @@ class LmLoss(ScoreOp):
     `loss_per_byte` divides the summed loss by the UTF-8 bytes of the scored text: from its start (without
     BOS: from the end of the first token) to the end of the last scored token; a character cut in
     two by `max_tokens` counts whole. Bytes that are no UTF-8 are read, and counted, as U+FFFD. A text over
-    1,048,576 characters is tokenised in pieces of that size, cut at white space.
+    65,536 characters is tokenised in pieces of that size, cut at white space.
 
     The model must be a folder or a hub name with safetensors weights and a fast tokenizer; no code of the
     model's repository is ever run. A folder is read without the network.

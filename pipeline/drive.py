@@ -32,13 +32,14 @@ class ScanPhase:
 
 @dataclass(frozen=True)
 class TaskPhase:
-    """Tasks of one node."""
+    """Tasks of one node; they return Done, unless `answers` collects something else."""
 
     node: Node
-    fn: Callable[..., Done]
+    fn: Callable[..., Any]
     context: Any
     tasks: Sequence[Any]
     model: bool = False
+    answers: list[Any] | None = None  # where results go that are no account of work done
 
 
 Phase = ScanPhase | TaskPhase
@@ -79,10 +80,10 @@ class Driver:
 
     def _score(self, node: Node) -> Phases:
         context = self._scoring(node)
-        found: list[tuple[int, int]] = []
-        for index in range(len(context.manifest.shards)):
-            found += [(index, block) for block in tasks.blocks(context, index)]
-        yield TaskPhase(node, tasks.score, context, found, model=True)
+        found: list[list[tuple[int, int]]] = []
+        shards = range(len(context.manifest.shards))
+        yield TaskPhase(node, tasks.blocks, context, shards, answers=found)
+        yield TaskPhase(node, tasks.score, context, sorted(b for some in found for b in some), model=True)
 
     def _scoring(self, node: Node) -> tasks.Scoring:
         device = node.resources.device or self.device
@@ -285,4 +286,7 @@ def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done]]:
     else:
         results = driver.engine.run(phase.fn, phase.context, phase.tasks)
     for _, result in results:
-        yield phase.node, result
+        if phase.answers is None:
+            yield phase.node, result
+        else:
+            phase.answers.append(result)

@@ -62,9 +62,9 @@ class Store:
     def list(self, prefix: str) -> list[str]:
         """The committed names under a folder, relative to the store's root, sorted."""
         if self.is_local:
-            top = Path(self.root)
-            found = (p for p in (top / prefix).rglob("*") if p.is_file())
-            return sorted(str(p.relative_to(top)) for p in found)
+            top = f"{self.root}/{prefix}"  # os.walk passes over what somebody deletes meanwhile
+            found = (os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names)
+            return sorted(os.path.relpath(path, self.root) for path in found)
         try:
             self.fs.invalidate_cache()
             full = self.fs.find(f"{self.root}/{prefix}")

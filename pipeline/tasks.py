@@ -272,11 +272,11 @@ def unscored(view: ShardView, node: Node) -> Mask:
     return view.alive(node.alive) & ~view.covered(node.key, node.positional)
 
 
-def blocks(context: Scoring, index: int) -> list[int]:
-    """The blocks of a shard that have rows without a score."""
+def blocks(context: Scoring, index: int) -> list[tuple[int, int]]:
+    """The (shard, block) pairs of a shard that have rows without a score."""
     view = ShardView(context.store, context.manifest, index)
     rows = np.flatnonzero(unscored(view, context.node))
-    return [int(block) for block in np.unique(rows // SCORE_ROWS)]
+    return [(index, int(block)) for block in np.unique(rows // SCORE_ROWS)]
 
 
 def fit(context: Scoring, _: int) -> Done:

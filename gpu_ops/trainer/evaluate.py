@@ -16,7 +16,7 @@ from gpu_ops.trainer.stream import Vocabulary
 from operators.kernels.counter import mix64
 
 EVAL_TOKENS = 4096  # of one forward pass on the CPU
-WINDOWS_PER_DOCUMENT = 8  # where not everything is evaluated: many documents say more than a long one
+WINDOWS_PER_DOCUMENT = 4  # where not everything is evaluated: many documents say more than a long one
 GROUP = 16  # documents that are tokenised at a time
 
 
