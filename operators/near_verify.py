@@ -11,7 +11,7 @@ from pydantic import Field
 
 from operators.contract import TEXT, Adds, Columns, Emission, Reads, ShuffleOp, Uses
 from operators.kernels.lists import flat, listed
-from operators.kernels.minhash import jaccard_with, shingle_lists
+from operators.kernels.minhash import NOBODY, jaccard_with, shingle_lists
 from operators.kernels.text_buffers import text_buffers
 
 
@@ -74,7 +74,7 @@ class NearVerify(ShuffleOp):
         return Emission(row[order], key[order], payload)
 
     def reply(self, messages: Iterator[pa.RecordBatch]) -> Iterator[Columns]:
-        partner = (np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(0, np.uint64))
+        partner = NOBODY
         for batch in messages:
             key, side, rank = (np.asarray(batch.column(name)) for name in ("key", "side", "rank"))
             sets = batch.column("shingles")

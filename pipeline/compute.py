@@ -83,24 +83,22 @@ def _set_aside(node: Node, rows: Rows, error: Exception) -> pa.RecordBatch:
 
 
 def commit(view: ShardView, node: Node, rows: Rows, parts: Sequence[pa.RecordBatch]) -> int:
-    """Commit a fragment, named by its first row. Where another attempt was first, its rows stay and
-    only the rows that it has not are committed, under the first of those. Bytes written."""
+    """Commit a fragment, named by its first row; another attempt's stays if it was first, and only
+    the rows that it lacks (another run may know of other rows) are committed beside it. Bytes written."""
     folder = view.folder(node.key, node.positional)
     table = pa.Table.from_batches(parts) if parts else _nothing(node)
     table = table.unify_dictionaries().combine_chunks()
-    written = 0
-    while True:
-        record = view.store.put_batches(folder, table.schema, iter(table.to_batches()))
-        first = int(rows[0]) if len(rows) else 0
-        record["first"], record["dropped"] = first, _reasons(table)
-        written += int(record["bytes"])
-        won = view.store.commit_record(f"{folder}/{first:010d}.json", record)
-        view.forget(node.key, node.positional)
-        missing = ~view.covered(node.key, node.positional)[rows]
-        if won or not missing.any():
-            return written
-        rows = rows[missing]
-        table = table.take(pa.array(np.flatnonzero(missing)))
+    record = view.store.put_batches(folder, table.schema, iter(table.to_batches()))
+    size, first = int(record["bytes"]), int(rows[0]) if len(rows) else 0
+    record["first"], record["dropped"] = first, _reasons(table)
+    won = view.store.commit_record(f"{folder}/{first:010d}.json", record)
+    view.forget(node.key, node.positional)
+    if won:
+        return size
+    left = np.flatnonzero(~view.covered(node.key, node.positional)[rows])
+    if not len(left):
+        return size
+    return size + commit(view, node, rows[left], table.take(pa.array(left)).to_batches())
 
 
 def _nothing(node: Node) -> pa.Table:

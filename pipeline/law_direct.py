@@ -139,12 +139,20 @@ def _exchanged(op: ShuffleOp | ReduceOp, batch: pa.RecordBatch, uses: Uses) -> C
         summary, run = combine(op, ordered)
         answers = summary.select(list(op.emits)).take(pa.array(run))
     else:
-        found = [checked(reply, op.replies, len(order), "reply") for reply in op.reply(iter([ordered]))]
-        answers = pa.RecordBatch.from_pydict(found[0], schema=pa.schema(list(op.replies.items())))
+        answers = _replied(op, ordered)
     back = answers.take(pa.array(np.argsort(order, kind="stable")))
     uid = batch.column("uid") if "uid" in batch.schema.names else pa.array(_all(batch).astype(np.int64))
     replies = back.append_column("row", pa.array(np.asarray(sent.row, np.int64)))
     return op.columns(pa.RecordBatch.from_pydict({"uid": uid}), replies)
+
+
+def _replied(op: ShuffleOp, messages: pa.RecordBatch) -> pa.RecordBatch:
+    """The replies to all messages; an engine never asks for replies to none."""
+    schema = pa.schema(list(op.replies.items()))
+    if not messages.num_rows:
+        return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+    (reply,) = op.reply(iter([messages]))
+    return pa.RecordBatch.from_pydict(checked(reply, op.replies, messages.num_rows, "reply"), schema=schema)
 
 
 class Recorder:

@@ -12,23 +12,21 @@ from pipeline.catalog import OpSpec, find
 from pipeline.engine import Engine, make_engine
 from pipeline.law_bench import Bench, BrokenLaw, Trial, trials
 from pipeline.law_columns import columns
-from pipeline.law_compare import Given
 from pipeline.law_direct import tried
 from pipeline.law_form import form
 from pipeline.law_identity import identity
-from pipeline.law_runs import Subject, agrees, cut, on_engine, retry, rows
+from pipeline.law_runs import Found, Subject, agrees, cut, on_engine, retry, rows
 
 LAWS: dict[str, Callable[[Subject], str]] = {"rows": rows, "cut": cut, "retry": retry, "columns": columns}
 
 Result = tuple[str, bool, str]
-Found = Mapping[str, dict[str, Given] | Exception]  # trial -> what its nodes gave on some engine
 
 
-def check(trial: Trial, bench: Bench, found: Mapping[str, Found]) -> Iterator[Result]:
+def check(subject: Subject, found: Mapping[str, Found]) -> Iterator[Result]:
     """The laws about one example that can be a node of its own: (law, holds, what was tried or is wrong).
 
     found: engine -> what the trials gave on it (`on_engine`)."""
-    subject = Subject(trial, bench)
+    trial = subject.trial
     for name, law in LAWS.items():
         yield _tried(trial.spec, name, law, subject)
     for engine, given in found.items():
@@ -61,7 +59,7 @@ def check_file(path: str, engines: Sequence[str]) -> list[Result]:
             return results[:1]
         with _others(engines) as others:
             found = {engine.name: on_engine(bench, some, engine) for engine in others}
-            each = [(trial, list(check(trial, bench, found))) for trial in some]
+            each = [(trial, list(check(Subject(trial, bench), found))) for trial in some]
     return results + _together(each)
 
 

@@ -85,8 +85,12 @@ def _answers(operator: ShuffleOp | ReduceOp, stream: Iterator[pa.RecordBatch]) -
             yield batch.drop_columns(["home", "slot"])
 
     for columns in operator.reply(messages()):
+        if len(taken) != 1:
+            raise ValueError("reply must take one batch of messages, yield its columns, then take the next")
         batch = taken.pop()
         yield _addressed(batch, checked(columns, operator.replies, batch.num_rows, "reply"))
+    if taken or next(stream, None) is not None:
+        raise ValueError("reply ended before it had answered every batch of messages")
 
 
 def _addressed(batch: pa.RecordBatch, replies: dict[str, pa.Array]) -> pa.RecordBatch:
@@ -133,7 +137,7 @@ def _write_segments(
 
     record = context.store.put_batches(context.folder, schema, segments())
     index = np.array(offsets, np.int64).reshape(len(offsets), len(context.emits) + 1)
-    context.store.put_artifact(f"{context.folder}/{name.rpartition('/')[2]}.index", {"offsets": index})
+    record["index"] = context.store.put_arrays(context.folder, {"offsets": index})["file"]
     context.store.commit_record(name, record)
 
 
@@ -196,7 +200,7 @@ def _from_reducer(context: Shuffle, reducer: int, index: int) -> Iterator[pa.Rec
     store = context.store
     record = store.record(f"{context.folder}/{reducer}.json")
     assert record is not None, f"reducer {reducer} has not committed"
-    offsets = store.get_artifact(f"{context.folder}/{reducer}.json.index")["offsets"]
+    offsets = store.get_arrays(f"{context.folder}/{record['index']}")["offsets"]
     reader = store.open_arrow(f"{context.folder}/{record['file']}", ranges=True)
     for segment in range(len(offsets)):
         low, high = int(offsets[segment, index]), int(offsets[segment, index + 1])

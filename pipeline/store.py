@@ -160,20 +160,28 @@ class Store:
 
     def put_artifact(self, rel: str, arrays: Artifact) -> bool:
         """Commit named arrays under a record."""
-        folder = os.path.dirname(rel)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in sorted(arrays.items())})
-        record = self.put(folder, ".npz", lambda path: _write_bytes(path, buffer.getvalue()))
-        return self.commit_record(rel, record)
+        return self.commit_record(rel, self.put_arrays(os.path.dirname(rel), arrays))
 
     def get_artifact(self, rel: str) -> dict[str, np.ndarray]:
         record = self.record(rel)
         if record is None:
             raise FileNotFoundError(self.path(rel))
-        name = f"{os.path.dirname(rel)}/{record['file']}"
-        data = self.read(name)
-        if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(record["file"]):
-            raise self._damaged(name)
+        return self.get_arrays(f"{os.path.dirname(rel)}/{record['file']}")
+
+    def put_arrays(self, folder: str, arrays: Artifact) -> dict[str, Any]:
+        """A data file of named arrays: {"file", "bytes"}; not yet committed."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in sorted(arrays.items())})
+        return self.put(folder, ".npz", lambda path: _write_bytes(path, buffer.getvalue()))
+
+    def get_arrays(self, rel: str) -> dict[str, np.ndarray]:
+        """The arrays of a data file, its content checked against its name."""
+        try:
+            data = self.read(rel)
+        except FileNotFoundError as error:
+            raise self._damaged(rel) from error
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(rel):
+            raise self._damaged(rel)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {k: arrays[k] for k in arrays.files}
 

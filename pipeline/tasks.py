@@ -19,7 +19,7 @@ from pipeline.messages import Outbox
 from pipeline.store import Store
 from pipeline.view import Mask, Rows, ShardView
 
-SCORE_ROWS = 2048  # a score is committed after so many rows of a shard: the most that a kill can cost
+SCORE_ROWS = 512  # a score is committed after so many rows of a shard: the most that a kill can cost
 
 
 @dataclass(frozen=True)

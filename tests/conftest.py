@@ -13,7 +13,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from pipeline.engine import Engine
 
-sys.path.insert(0, str(Path(__file__).parent))
+TESTS = Path(__file__).parent
+# The root too: else the folder tests/operators would be taken for the package `operators`.
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 
 @pytest.fixture(scope="session")

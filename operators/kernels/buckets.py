@@ -12,7 +12,7 @@ UInt64s = npt.NDArray[np.uint64]
 
 FULL = 2048  # rows up to which all pairs of a bucket are compared
 LEADERS, RECENT = 256, 256  # what a larger bucket remembers each time that its window is full
-_LEADER_STEP = 4096  # what a leader scores over the next one; above any number of equal bytes
+_SCORES = 1025 + LEADERS  # up to 1,024 equal bytes, then leaders, the earliest highest
 
 
 class Bucket:
@@ -57,9 +57,18 @@ def _compact(window: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _best(score: Any, count: int, most: int) -> Any:
-    """The least score that still belongs to the `most` highest of score[:count]."""
-    return 0 if count <= most else np.int64(np.sort(score[:count])[count - most])
+def _best(score: Any, count: int, most: int, tally: Any) -> Any:
+    """The least score that still belongs to the `most` highest of score[:count], by counting."""
+    if count <= most:
+        return np.int64(0)
+    tally[:] = 0
+    for i in range(count):
+        tally[score[i]] += 1
+    cutoff, above = np.int64(len(tally)), np.int64(0)
+    while above < most:
+        cutoff -= 1
+        above += tally[cutoff]
+    return cutoff
 
 
 @njit(nogil=True, cache=True)
@@ -78,6 +87,7 @@ def _search(
     needed, follows, most, least = bounds
     last, state, uids, sizes, leads, signatures = window
     found, score = np.empty(FULL, np.int64), np.empty(FULL, np.int32)
+    tally = np.empty(_SCORES, np.int64)
     at = 0
     for m in range(len(key)):
         if key[m] != last[0] or state[2] == 0:
@@ -87,15 +97,15 @@ def _search(
         hits, leader, seen = 0, True, 0
         for i in range(state[0]):
             small, large = min(size[m], sizes[i]), max(size[m], sizes[i])
-            if small < least * large:
+            if small < least * large or uids[i] == uid[m]:  # two bands of one row may share a key
                 continue
             equal = _equal_bytes(signature[m], signatures[i])
             if equal >= needed:
-                bonus = (LEADERS - min(seen, LEADERS - 1)) * _LEADER_STEP if leads[i] else 0
-                found[hits], score[hits] = uids[i], equal + bonus
+                leader_score = _SCORES - 1 - min(seen, LEADERS - 1)
+                found[hits], score[hits] = uids[i], leader_score if leads[i] else equal
                 hits, seen = hits + 1, seen + leads[i]
                 leader = leader and not (leads[i] and equal >= follows)
-        cutoff, taken = _best(score, hits, most), 0
+        cutoff, taken = _best(score, hits, most, tally), 0
         for i in range(hits):
             if score[i] >= cutoff and taken < most:
                 near[at + taken], scores[at + taken] = found[i], score[i]
@@ -138,27 +148,27 @@ def search(
 
 
 @njit(nogil=True, cache=True)
-def _unite(limits: Any, row: Any, near: Any, score: Any, most: int, lengths: Any, out: Any) -> int:
-    """For each run of one row: its distinct uids, ascending, at most `most` of the highest score."""
-    at = 0
-    for r in range(len(limits) - 1):
-        a, b = limits[r], limits[r + 1]
-        order = np.argsort(near[a:b])
-        uids, best = np.empty(b - a, np.int64), np.empty(b - a, np.int32)
-        count = 0
-        for i in order:
-            if count and uids[count - 1] == near[a + i]:
-                best[count - 1] = max(best[count - 1], score[a + i])
+def _unite(row: Any, near: Any, score: Any, most: int, lengths: Any, out: Any) -> int:
+    """Of messages sorted by row and uid: the distinct uids of each row, the `most` of highest score."""
+    tally = np.empty(_SCORES, np.int64)
+    uids, best = np.empty(len(near), np.int64), np.empty(len(near), np.int32)
+    at, m = 0, 0
+    while m < len(row):
+        first, count = m, 0
+        while m < len(row) and row[m] == row[first]:
+            if count and uids[count - 1] == near[m]:
+                best[count - 1] = max(best[count - 1], score[m])
             else:
-                uids[count], best[count] = near[a + i], score[a + i]
+                uids[count], best[count] = near[m], score[m]
                 count += 1
-        cutoff, taken = _best(best, count, most), 0
+            m += 1
+        cutoff, taken = _best(best, count, most, tally), 0
         for i in range(count):
             if best[i] >= cutoff and taken < most:
                 out[at + taken] = uids[i]
                 taken += 1
         at += taken
-        lengths[row[r]] = taken
+        lengths[row[first]] = taken
     return at
 
 
@@ -169,9 +179,8 @@ def unite(
     score: npt.NDArray[np.int32],
     most: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(lengths (rows,), uids): what the bands of each row found, united. row: ascending, one a uid."""
-    starts = np.flatnonzero(np.diff(row, prepend=-1))
-    lengths = np.zeros(rows, np.int64)
-    out = np.empty(len(near), np.int64)
-    used = _unite(np.append(starts, len(row)), row[starts], near, score, most, lengths, out)
+    """(lengths (rows,), uids): what the bands of each row found, united. row: one a uid, ascending."""
+    order = np.lexsort([near, row])
+    lengths, out = np.zeros(rows, np.int64), np.empty(len(near), np.int64)
+    used = _unite(row[order], near[order], score[order], most, lengths, out)
     return lengths, out[:used].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from operators.kernels.shingles import mix, scratch_cells, shingle_set, word_tab
 
 UInt64s = npt.NDArray[np.uint64]
 UInt32s = npt.NDArray[np.uint32]
+
+# Before the first partner of `jaccard_with`: a key that is no uid, and an empty set.
+NOBODY = (np.full(1, 2**64 - 1, np.uint64), np.zeros(1, np.uint64), np.zeros(0, np.uint64))
 
 # A missed pair costs what 49 needless candidates cost: candidates are verified, misses stay.
 MISS_WEIGHT = 0.98
@@ -88,9 +92,8 @@ def _sign(
 ) -> None:
     ring, table, shingles, x, values = scratch
     bands, signature, sets, counts = out
-    utf8 = np.empty(8, np.uint8)
     for i in range(len(starts)):
-        count, _ = shingle_set(data, starts[i], ends[i], zero, tables, ring, table, shingles, utf8)
+        count, _ = shingle_set(data, starts[i], ends[i], zero, tables, ring, table, shingles)
         counts[i] = count
         low, high = np.uint64(0), np.uint64(0)
         for j in range(count):
@@ -131,7 +134,7 @@ def sign_texts(
         ends,
         zero_numbers,
         rows,
-        word_tables(),
+        word_tables(zero_numbers),
         factors,
         _scratch(starts, ends, ngram, permutations),
         out,
@@ -157,11 +160,10 @@ def _shingle_lists(
     data: Any, starts: Any, ends: Any, zero: bool, tables: Any, scratch: Any, limits: Any, out: Any
 ) -> int:
     ring, table, shingles, _, _ = scratch
-    utf8 = np.empty(8, np.uint8)
     at = 0
     for i in range(len(starts)):
-        count, _ = shingle_set(data, starts[i], ends[i], zero, tables, ring, table, shingles, utf8)
-        out[at : at + count] = np.sort(shingles[:count])
+        count, _ = shingle_set(data, starts[i], ends[i], zero, tables, ring, table, shingles)
+        out[at : at + count] = shingles[:count]
         at += count
         limits[i + 1] = at
     return at
@@ -179,7 +181,9 @@ def shingle_lists(
     limits = np.zeros(len(starts) + 1, np.int64)
     out = np.empty(int(((ends - starts) // 2 + 1).sum()), np.uint64)
     scratch = _scratch(starts, ends, ngram, 0)
-    size = _shingle_lists(data, starts, ends, zero_numbers, word_tables(), scratch, limits, out)
+    size = _shingle_lists(data, starts, ends, zero_numbers, word_tables(zero_numbers), scratch, limits, out)
+    for a, b in pairwise(limits.tolist()):
+        out[a:b].sort()  # numpy sorts with vector instructions, numba does not
     return limits, out[:size].copy()
 
 
@@ -224,7 +228,7 @@ def jaccard_with(
 ) -> tuple[npt.NDArray[np.float64], UInt64s]:
     """(similarity, rank of the partner) for n messages sorted by key and side: side 0 is the partner
     itself (similarity -1), side 1 a follower. Set i is hashes[offsets[i]:offsets[i+1]], ascending.
-    partner: (key, rank, set) of the last partner of the messages before these.
+    partner: (key, rank, set) of the last partner of the messages before these, or NOBODY.
 
     Raises ValueError where a follower's partner has not answered.
     """

@@ -17,6 +17,7 @@ _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _ZERO, _ONE, _EIGHT = np.uint64(0), np.uint64(1), np.uint64(8)
 _SMALL_TABLE = 256
 _DIGIT_0 = 48
+_SLOW = 255
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -34,7 +35,7 @@ def _fold(state: Any, chunk: Any) -> Any:
     return state ^ (state >> np.uint64(32))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _insert(x: Any, table: Any, size: int) -> bool:
     """Adds x, which is not 0, to an open-addressing set of `size` (a power of two) cells."""
     mask = np.uint64(size - 1)
@@ -47,7 +48,7 @@ def _insert(x: Any, table: Any, size: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _add(x: Any, table: Any, size: int, out: Any, count: int) -> tuple[int, int]:
     """Puts a shingle into the set and, if it is new, at out[count]; returns (count, table size)."""
     x = x if x != _ZERO else _ONE
@@ -63,17 +64,6 @@ def _add(x: Any, table: Any, size: int, out: Any, count: int) -> tuple[int, int]
     return count, size
 
 
-@njit(nogil=True, cache=True)
-def _gram(word: Any, ring: Any, power: Any, tokens: int, gram: Any) -> Any:
-    """Rolls the n-gram: the polynomial of its words' hashes in _GRAM_STEP, mod 2^64."""
-    slot = tokens % len(ring)
-    gram = gram * _GRAM_STEP + word
-    if tokens >= len(ring):
-        gram -= ring[slot] * power
-    ring[slot] = word
-    return gram
-
-
 @njit(nogil=True, cache=True, inline="always")
 def _push(state: Any, chunk: Any, length: Any, byte: Any) -> Any:
     """A word's (state, chunk, length) after one more byte; every eighth folds the chunk."""
@@ -85,75 +75,90 @@ def _push(state: Any, chunk: Any, length: Any, byte: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def next_word(
-    data: Any, start: int, i: int, end: int, zero: bool, ascii_words: Any, classes: Any, lower: Any, utf8: Any
+def _push_char(
+    data: Any, start: int, i: int, end: int, zero: bool, tables: Any, word: Any, number_end: int
 ) -> Any:
+    """A word (state, chunk, length) after the character at byte i, which is not plain ASCII; whether
+    that ends words; the next byte; and where the last run of digits ended."""
+    _, classes, lower, utf8 = tables
+    state, chunk, length = word
+    first, second, after = lower_at(data, start, i, end, classes, lower)
+    if classes[first] & WORD == 0:
+        return (state, chunk, length), True, after, number_end
+    digit = zero and classes[first] & DIGIT != 0
+    pieces = encode(_DIGIT_0 if digit else first, utf8, 0)
+    for k in range(0 if digit and number_end == i else pieces):
+        state, chunk, length = _push(state, chunk, length, utf8[k])
+    # A second code point is the combining dot of U+0130, which is no word character.
+    return (state, chunk, length), second != 0, after, after if digit else number_end
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def next_word(data: Any, start: int, i: int, end: int, zero: bool, tables: Any) -> Any:
     """(hash, length, next byte) of the first word of data[start:end] at or after byte i; its length
-    in lower-cased bytes is 0 where there is none. utf8: (8,) uint8 scratch."""
+    in lower-cased bytes is 0 where there is none."""
+    ascii_words, number_end, ends = tables[0], i - 1, False
     state, chunk, length = _WORD_START, _ZERO, _ZERO
-    in_number = False
     while i < end:
         char = ascii_words[data[i]]
-        if char == 0:
-            i += 1
-            if length != _ZERO:
-                break
-        elif char != 255:
-            i += 1
-            if zero:
-                digit = char - np.uint8(_DIGIT_0) < 10
-                if digit and in_number:
-                    continue
-                in_number = digit
-                char = np.uint8(_DIGIT_0) if digit else char
-            state, chunk, length = _push(state, chunk, length, char)
+        if char == _SLOW:
+            word = (state, chunk, length)
+            word, ends, i, number_end = _push_char(data, start, i, end, zero, tables, word, number_end)
+            state, chunk, length = word
         else:
-            first, second, i = lower_at(data, start, i, end, classes, lower)
-            if classes[first] & WORD != 0:
-                digit = zero and classes[first] & DIGIT != 0
-                pieces = encode(_DIGIT_0 if digit else first, utf8, 0)
-                for k in range(0 if digit and in_number else pieces):
-                    state, chunk, length = _push(state, chunk, length, utf8[k])
-                in_number = digit
-            if length != _ZERO and (classes[first] & WORD == 0 or second != 0):
-                break  # the second one is a combining dot, which is no word character
+            i += 1
+            ends = char == 0
+            if not ends:
+                state, chunk, length = _push(state, chunk, length, char)
+        if ends and length != _ZERO:
+            break
     return mix(_fold(state, chunk) ^ length), length, i
 
 
 @njit(nogil=True, cache=True)
 def shingle_set(
-    data: Any, start: int, end: int, zero: bool, tables: Any, ring: Any, table: Any, out: Any, utf8: Any
+    data: Any, start: int, end: int, zero: bool, tables: Any, ring: Any, table: Any, out: Any
 ) -> Any:
     """(shingles, tokens): writes the distinct shingle hashes of data[start:end] to out, in order of
     first appearance.
 
     Tokens are the maximal runs of `\\w` in the lower-cased text. zero: every run of decimal digits
     inside a token reads as one `0`. A text of 1 to n tokens is one shingle; without tokens it has
-    none. tables: `word_tables`. ring: (n,) uint64, n words a shingle. table, out: `scratch_cells`.
+    none. tables: `word_tables(zero)`. ring: (n,) uint64, n words a shingle. table, out: `scratch_cells`.
     """
-    ascii_words, classes, lower = tables
-    power = _ONE
-    for _ in range(len(ring)):
+    power, ngram = _ONE, len(ring)
+    for slot in range(ngram):
         power *= _GRAM_STEP
-    size, count, tokens, gram = _SMALL_TABLE, 0, 0, _ZERO
+        ring[slot] = _ZERO
+    size, count, tokens, slot, gram = _SMALL_TABLE, 0, 0, 0, _ZERO
     table[:size] = _ZERO
     i = start
     while True:
-        word, length, i = next_word(data, start, i, end, zero, ascii_words, classes, lower, utf8)
+        word, length, i = next_word(data, start, i, end, zero, tables)
         if length == _ZERO:
             break
-        gram = _gram(word, ring, power, tokens, gram)
+        # The polynomial of the last n words in _GRAM_STEP, mod 2^64: the oldest leaves, the new one enters.
+        gram = gram * _GRAM_STEP + word - ring[slot] * power
+        ring[slot] = word
+        slot = slot + 1 if slot + 1 < ngram else 0
         tokens += 1
-        if tokens >= len(ring):
+        if tokens >= ngram:
             count, size = _add(mix(gram), table, size, out, count)
-    if 0 < tokens < len(ring):
+    if 0 < tokens < ngram:
         count, size = _add(mix(gram), table, size, out, count)
     return count, tokens
 
 
-def word_tables() -> Any:
-    """(bytes, classes, lower case) as `shingle_set` takes them."""
-    return (ascii_table(), *case_tables())
+def word_tables(zero: bool) -> Any:
+    """(bytes, classes, lower case, scratch) as `shingle_set` takes them; a call's own, for the scratch.
+
+    Bytes are a word byte's lower case, 0 for other ASCII, 255 for what takes the slow way: non-ASCII
+    characters and, if numbers are zeroed, digits.
+    """
+    bytes_ = ascii_table().copy()
+    if zero:
+        bytes_[_DIGIT_0 : _DIGIT_0 + 10] = _SLOW
+    return (bytes_, *case_tables(), np.empty(8, np.uint8))
 
 
 def scratch_cells(longest: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.kernels.minhash import (
+    NOBODY,
     band_shape,
     jaccard,
     jaccard_with,
@@ -108,9 +109,8 @@ def test_jaccard(a: set[int], b: set[int]) -> None:
 
 def test_a_partner_that_is_missing_is_named() -> None:
     key, side = np.array([7], np.uint64), np.array([1], np.uint8)
-    nobody = tuple(np.zeros(size, np.uint64) for size in (1, 1, 0))
     with pytest.raises(ValueError, match="document 7 is a candidate but sent no shingles"):
-        jaccard_with(key, side, key, np.array([0, 0]), np.zeros(0, np.uint64), nobody)
+        jaccard_with(key, side, key, np.array([0, 0]), np.zeros(0, np.uint64), NOBODY)
 
 
 def test_golden() -> None:

@@ -15,8 +15,8 @@ HARD = st.text(st.sampled_from("aB _9٣٠中文عـ😀é\u0301\r\n\tİΣς'ßȺ
 def shingled(text: bytes, ngram: int, zero: bool = False) -> tuple[set[int], int]:
     cells, words = scratch_cells(len(text))
     data, out = np.frombuffer(text or b" ", np.uint8), np.empty(words, np.uint64)
-    ring, table, utf8 = np.empty(ngram, np.uint64), np.empty(cells, np.uint64), np.empty(8, np.uint8)
-    count, tokens = shingle_set(data, 0, len(text), zero, word_tables(), ring, table, out, utf8)
+    ring, table = np.empty(ngram, np.uint64), np.empty(cells, np.uint64)
+    count, tokens = shingle_set(data, 0, len(text), zero, word_tables(zero), ring, table, out)
     assert len(set(out[:count].tolist())) == count
     return set(out[:count].tolist()), tokens
 

@@ -1,0 +1,20 @@
+"""Who is asked for."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from memory_engine import run
+
+from operators.near_followed import NearFollowed
+
+
+def test_candidates_are_followed() -> None:
+    table = pa.table(
+        {
+            "/near.near": pa.array([[], [0], [0], None, []], pa.list_(pa.int64())),
+            "/near.bucketed": [True, True, True, False, True],
+        }
+    )
+    for batch_rows in (1, 2, 9):
+        followed = run(NearFollowed(), table, batch_rows)["followed"].to_pylist()
+        assert followed == [True, False, False, False, False]
