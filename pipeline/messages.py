@@ -17,6 +17,7 @@ from pipeline.store import Store
 
 RANGES = 4096  # the finest partition: reducers take whole ranges
 CHUNK_ROWS = 65_536
+LEAST_ROWS = 256  # of each run that a merge holds, however many there are
 
 Ints = npt.NDArray[np.int64]
 
@@ -178,7 +179,7 @@ def open_runs(store: Store, names: Sequence[str], low: int, high: int) -> list[R
 def merge(found: list[Run], operator: ShuffleOp | ReduceOp, budget_rows: int) -> Iterator[pa.RecordBatch]:
     """All messages of the runs as one sorted stream in bounded memory: hold a chunk of each run,
     give out what no unread message can precede, refill the runs whose chunk is used up."""
-    share = max(256, budget_rows // max(1, len(found)))
+    share = max(LEAST_ROWS, budget_rows // max(1, len(found)))
     held: dict[int, pa.RecordBatch] = {}
     while True:
         held |= {i: run.take(share) for i, run in enumerate(found) if i not in held and not run.ended}

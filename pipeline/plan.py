@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.graph import MAIN, Graph, Node
 from pipeline.ingest import ConvertTask
-from pipeline.ledger import load_run
+from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
@@ -20,6 +20,7 @@ from pipeline.tasks import artifact_name
 from pipeline.units import count, nbytes, seconds
 from pipeline.view import ShardView
 
+RATED_RUNS = 5  # finished runs whose measured speed the plan goes by
 EXACT_ROWS = 20_000_000  # up to so many rows the plan looks at every row's fate, beyond at the records
 
 
@@ -132,7 +133,7 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
         found[path] = _manifest(side_inventory(path, config, store), store, None, convert)
     graph = Graph(config, found)
     nodes = list(graph.build().values())
-    _check_outputs(config, graph)
+    check_outputs(config, graph)
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
     return Plan(config, store, found, convert, lines)
@@ -149,7 +150,8 @@ def _manifest(
     return Manifest((), (), dict(inventory.settings), inventory.schemas(store))
 
 
-def _check_outputs(config: Config, graph: Graph) -> None:
+def check_outputs(config: Config, graph: Graph) -> None:
+    """Raises ConfigError for a column or a node that an export or the training names and nobody has."""
     last = config.nodes[-1].name if config.nodes else next(iter(config.sources))
     for export in config.exports:
         for column in export.columns or ():
@@ -161,19 +163,13 @@ def _check_outputs(config: Config, graph: Graph) -> None:
 
 
 def _rates(store: Store) -> dict[str, tuple[float, float]]:
-    """Operator -> (seconds, stored bytes) a row, as the last run measured them."""
-    try:
-        last = load_run(store, None)
-    except FileNotFoundError:
-        return {}
-    return {
-        node["op"]: (
-            node["seconds"] / node["computed_rows"],
-            node.get("store_bytes", 0) / node["computed_rows"],
-        )
-        for node in last["nodes"]
-        if node["computed_rows"]
-    }
+    """Operator -> (seconds, stored bytes) a row, as the newest run that computed it measured them."""
+    found: dict[str, tuple[float, float]] = {}
+    for run_id in runs(store)[-RATED_RUNS:]:
+        for node in load_run(store, run_id)["nodes"]:
+            if rows := node["computed_rows"]:
+                found[node["runs"]] = (node["seconds"] / rows, node["store_bytes"] / rows)
+    return found
 
 
 def _line(

@@ -23,6 +23,7 @@ from pipeline.export import Export, cut_files, identity, write_export
 from pipeline.graph import MAIN, Graph, Node
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
+from pipeline.plan import check_outputs
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
@@ -62,6 +63,7 @@ class Run:
         )
         self.graph = Graph(self.config, self.sources)
         nodes = list(self.graph.build().values())
+        check_outputs(self.config, self.graph)
         self.ledger.begin(self.config, nodes)
         self.driver = Driver(self.graph, self.store, engine, self._device(), self._batch_rows())
         run_phases(self.driver, nodes, self._learn, self._ended)
@@ -197,7 +199,7 @@ class Run:
         passes = max(1, self.driver.rounds.get(node.name, 1))
         computed = min(done.rows // passes, counts.get("rows_in", 0))
         return counts | {
-            "name": node.name, "op": op, "shape": node.shape, "fields": fields,
+            "name": node.name, "op": op, "runs": node.op, "shape": node.shape, "fields": fields,
             "inputs": list(node.inputs), "uses": sorted(set(node.uses.values())), "face": node.face,
             "recipe": node.recipe, "description": doc, "quarantined": quarantined,
             "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,

@@ -35,33 +35,18 @@ def _fold(state: Any, chunk: Any) -> Any:
     return state ^ (state >> np.uint64(32))
 
 
-@njit(nogil=True, cache=True, forceinline=True)
-def _insert(x: Any, table: Any, size: int) -> bool:
-    """Adds x, which is not 0, to an open-addressing set of `size` (a power of two) cells."""
+@njit(nogil=True, cache=True)
+def _grow(table: Any, size: int, out: Any, count: int) -> int:
+    """Makes the open-addressing set four times as large and puts out[:count] in again."""
+    size *= 4
+    table[:size] = _ZERO
     mask = np.uint64(size - 1)
-    at = x & mask
-    while table[at] != _ZERO:
-        if table[at] == x:
-            return False
-        at = (at + _ONE) & mask
-    table[at] = x
-    return True
-
-
-@njit(nogil=True, cache=True, forceinline=True)
-def _add(x: Any, table: Any, size: int, out: Any, count: int) -> tuple[int, int]:
-    """Puts a shingle into the set and, if it is new, at out[count]; returns (count, table size)."""
-    x = x if x != _ZERO else _ONE
-    if not _insert(x, table, size):
-        return count, size
-    out[count] = x
-    count += 1
-    if 2 * count > size:
-        size *= 4
-        table[:size] = _ZERO
-        for i in range(count):
-            _insert(out[i], table, size)
-    return count, size
+    for i in range(count):
+        at = out[i] & mask
+        while table[at] != _ZERO:
+            at = (at + _ONE) & mask
+        table[at] = out[i]
+    return size
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -93,28 +78,6 @@ def _push_char(
     return (state, chunk, length), second != 0, after, after if digit else number_end
 
 
-@njit(nogil=True, cache=True, forceinline=True)
-def next_word(data: Any, start: int, i: int, end: int, zero: bool, tables: Any) -> Any:
-    """(hash, length, next byte) of the first word of data[start:end] at or after byte i; its length
-    in lower-cased bytes is 0 where there is none."""
-    ascii_words, number_end, ends = tables[0], i - 1, False
-    state, chunk, length = _WORD_START, _ZERO, _ZERO
-    while i < end:
-        char = ascii_words[data[i]]
-        if char == _SLOW:
-            word = (state, chunk, length)
-            word, ends, i, number_end = _push_char(data, start, i, end, zero, tables, word, number_end)
-            state, chunk, length = word
-        else:
-            i += 1
-            ends = char == 0
-            if not ends:
-                state, chunk, length = _push(state, chunk, length, char)
-        if ends and length != _ZERO:
-            break
-    return mix(_fold(state, chunk) ^ length), length, i
-
-
 @njit(nogil=True, cache=True)
 def shingle_set(
     data: Any, start: int, end: int, zero: bool, tables: Any, ring: Any, table: Any, out: Any
@@ -125,27 +88,56 @@ def shingle_set(
     Tokens are the maximal runs of `\\w` in the lower-cased text. zero: every run of decimal digits
     inside a token reads as one `0`. A text of 1 to n tokens is one shingle; without tokens it has
     none. tables: `word_tables(zero)`. ring: (n,) uint64, n words a shingle. table, out: `scratch_cells`.
+    One loop without calls that pass arrays: such a call a word halves the speed (reference counts).
     """
-    power, ngram = _ONE, len(ring)
+    ascii_words, ngram, number_end = tables[0], len(ring), start - 1
+    power = _ONE
     for slot in range(ngram):
         power *= _GRAM_STEP
         ring[slot] = _ZERO
     size, count, tokens, slot, gram = _SMALL_TABLE, 0, 0, 0, _ZERO
     table[:size] = _ZERO
+    state, chunk, length = _WORD_START, _ZERO, _ZERO
     i = start
-    while True:
-        word, length, i = next_word(data, start, i, end, zero, tables)
+    while i <= end:
+        char = ascii_words[data[i]] if i < end else np.uint8(0)
+        if char == _SLOW:
+            word = (state, chunk, length)
+            word, ends, i, number_end = _push_char(data, start, i, end, zero, tables, word, number_end)
+            state, chunk, length = word
+            if not ends:
+                continue
+        else:
+            i += 1
+            if char != 0:
+                state, chunk, length = _push(state, chunk, length, char)
+                continue
         if length == _ZERO:
-            break
+            continue
+        hashed = mix(_fold(state, chunk) ^ length)
+        state, chunk, length = _WORD_START, _ZERO, _ZERO
         # The polynomial of the last n words in _GRAM_STEP, mod 2^64: the oldest leaves, the new one enters.
-        gram = gram * _GRAM_STEP + word - ring[slot] * power
-        ring[slot] = word
+        gram = gram * _GRAM_STEP + hashed - ring[slot] * power
+        ring[slot] = hashed
         slot = slot + 1 if slot + 1 < ngram else 0
         tokens += 1
-        if tokens >= ngram:
-            count, size = _add(mix(gram), table, size, out, count)
+        if tokens < ngram:
+            continue
+        x = mix(gram)
+        x = x if x != _ZERO else _ONE
+        mask = np.uint64(size - 1)
+        at = x & mask
+        while table[at] != _ZERO and table[at] != x:
+            at = (at + _ONE) & mask
+        if table[at] == _ZERO:
+            table[at] = out[count] = x
+            count += 1
+            if 2 * count > size:
+                size = _grow(table, size, out, count)
     if 0 < tokens < ngram:
-        count, size = _add(mix(gram), table, size, out, count)
+        x = mix(gram)
+        out[0] = x if x != _ZERO else _ONE
+        count = 1
     return count, tokens
 
 
