@@ -23,7 +23,10 @@ class MinhashSignature(MapOp):
     128-bit hash of the shingle set.
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"ngram": 1, "numbers": "zero", "permutations": 64})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"ngram": 1, "numbers": "zero", "permutations": 64, "bands": 8, "rows": 8},
+    )
 
     column: str = "text"
     """The text column."""

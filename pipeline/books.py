@@ -185,7 +185,9 @@ def _numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Ma
 def _range(view: ShardView, context: Books, name: str) -> dict[str, Any]:
     numbers, _, missing = _numbers(view, context, name)
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
-    return {"count": len(numbers), **missing, "min": low, "max": high, "sum": float(numbers.sum())}
+    with np.errstate(over="ignore"):
+        total = float(numbers.sum())
+    return {"count": len(numbers), **missing, "min": low, "max": high, "sum": total}
 
 
 def _groups(view: ShardView, group: str | None, rows: np.ndarray, sink: Mask) -> dict[str, dict[str, int]]:

@@ -53,6 +53,8 @@ class Driver:
         self.graph, self.store, self.engine = graph, store, engine
         self.device, self.batch_rows = device, batch_rows
         self.rounds: dict[str, int] = {}
+        # Scratch that is done with goes when all nodes are: another node of equal key may still read it.
+        self.trash: list[str] = []
 
     def manifest(self, node: Node) -> Manifest:
         return self.graph.manifests[node.data]
@@ -102,7 +104,7 @@ class Driver:
                 yield TaskPhase(node, tasks.merge_states, context, merges)
                 names, level = [name for name, _ in merges], level + 1
             yield TaskPhase(node, tasks.finish_fold, context, names or [self._neutral(node)])
-        self.store.delete(f"nodes/{node.key}/fold")
+        self.trash.append(f"nodes/{node.key}/fold")
         if node.adds:
             yield ScanPhase(node, "columns")
 
@@ -128,8 +130,7 @@ class Driver:
         if homes:
             yield from self._exchange(node, manifest, homes)
         # Also what a killed run left: the columns are there, nobody needs the messages any more.
-        self.store.delete(f"nodes/{node.key}/emit")
-        self.store.delete(f"nodes/{node.key}/reply")
+        self.trash += [f"nodes/{node.key}/emit", f"nodes/{node.key}/reply"]
 
     def _exchange(self, node: Node, manifest: Manifest, homes: Sequence[int]) -> Phases:
         """Messages out, answers back, for the shards that have no columns yet."""
@@ -196,8 +197,13 @@ class Driver:
                 break
         # The first round goes last: as long as it is there, a later run sees that others may be, too.
         for body in reversed(bodies):
-            for part in body:
-                self.store.delete(f"nodes/{part.key}")
+            self.trash += [f"nodes/{part.key}" for part in body]
+
+    def sweep(self) -> None:
+        """Delete the scratch of finished nodes."""
+        for folder in self.trash:
+            self.store.delete(folder)
+        self.trash.clear()
 
     def _closing(self, node: Node, operator: LoopOp, last: dict[str, str], tally: Node) -> Node:
         """The loop with what its last round gave bound to it."""
@@ -245,6 +251,7 @@ def run_phases(
             done(node, result)
         for name in turn:
             _advance(running, name, running.pop(name)[0], ended)
+    driver.sweep()
 
 
 def _advance(

@@ -34,10 +34,10 @@ class LateStore(Store):
         self._wake()
         return super().put_batches(folder, schema, iter(()))
 
-    def put_artifact(self, rel: str, arrays: Artifact) -> bool:
+    def put_arrays(self, folder: str, arrays: Artifact) -> dict[str, Any]:
         """Writes zeros."""
         self._wake()
-        return super().put_artifact(rel, {name: np.zeros_like(array) for name, array in arrays.items()})
+        return super().put_arrays(folder, {name: np.zeros_like(array) for name, array in arrays.items()})
 
     def commit(self, rel: str, data: bytes) -> bool:
         self._wake()

@@ -17,7 +17,7 @@ from pipeline.catalog import OpSpec, names
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError
 from pipeline.law_bench import Bench, Trial, trials
-from pipeline.law_compare import fingerprint
+from pipeline.law_compare import compare, fingerprint, given
 from pipeline.law_corpus import corpus
 from pipeline.law_runs import Found, Subject, agrees, on_engine
 from pipeline.laws import check, check_operator
@@ -72,6 +72,26 @@ def test_ray_gives_what_the_local_engine_gives(
     trial: Trial, subjects: dict[str, Subject], on_ray: Found
 ) -> None:
     agrees(subjects[trial.name], on_ray[trial.name], "ray")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("curriculum", {"pacing": "linear"}),
+        ("cut", {"reason": "other"}),
+        ("minhash_dedup", {"clusters": True}),
+    ],
+)
+def test_two_nodes_of_one_config_may_share_values(
+    name: str, fields: dict[str, Any], bench: Bench, subjects: dict[str, Subject]
+) -> None:
+    """The parts that both have are one value in the store; neither takes it away from the other."""
+    first = subjects[f"{name}_0"].trial
+    second = Trial(first.spec, {**first.fields, **fields}, ROOT, 77)
+    both = given(bench.run_local([first, second], bench.corpus([first, second], 3)))
+    alone = given(bench.run_local([second], bench.corpus([second], 1)))
+    mine = {node: one for node, one in both.items() if node.split("/")[0] == second.name}
+    compare(alone, mine, ("a node alone", "a node beside its like"))
 
 
 @every
