@@ -27,7 +27,10 @@ def clean(store: Store, keep: int, dry_run: bool = False) -> Cleaned:
     ended = sorted(run for run in leases if run not in running)
     kept = running | set(ended[len(ended) - keep :] if keep else ())
     reached = {key for run in kept for key in leases[run].get("nodes", ())}
-    folders = [f"nodes/{key}" for key in _below(store, "nodes") if key not in reached]
+    # A running run's loops have rounds that no lease names: then only what ended runs had goes.
+    ours = {key for run in ended for key in leases[run].get("nodes", ())}
+    gone = [key for key in _below(store, "nodes") if key not in reached and (key in ours or not running)]
+    folders = [f"nodes/{key}" for key in gone]
     folders += [f"runs/{run}" for run in _below(store, "runs") if run not in kept]
     if not running:
         folders += [f"exports/{key}" for key in _below(store, "exports")]

@@ -13,10 +13,10 @@ from pipeline.units import short, steps, tick_labels
 from pipeline.verdict import (
     DIFFERENCE,
     ERROR,
-    ERRORS_NEEDED,
     MEANS,
     PLACEBO,
     RANDOM,
+    errors_needed,
     judge,
     plus_minus,
     title_of,
@@ -176,7 +176,7 @@ def _stops(series: Mapping[Arm, Points], x: Scale, y: Scale, width: float) -> li
 
 @dataclass(frozen=True)
 class Mark:
-    """A paired difference to random with its bar of two standard errors."""
+    """A paired difference to random with its 95 % interval."""
 
     arm: Arm
     x: float
@@ -247,4 +247,4 @@ def _is_number(cell: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
 
 def _error(cell: Mapping[str, Any]) -> float:
     error = cell.get(ERROR)
-    return ERRORS_NEEDED * float(error) if error is not None and math.isfinite(error) else 0.0
+    return errors_needed(cell.get("n")) * float(error) if error is not None and math.isfinite(error) else 0.0

@@ -215,22 +215,35 @@ def _temporary_folder() -> str:
     return tempfile.gettempdir()
 
 
-def claim(path: str, key: str) -> dict[str, Any] | None:
-    """Take a folder for an export: its finished mark when it already holds exactly this, else None.
-
-    ConfigError when it holds files that no export of tamis wrote: they are never overwritten."""
+def _there(path: str) -> tuple[list[str], dict[str, Any]]:
+    """The names in an export's folder, and its mark."""
     fs, root = fsspec.core.url_to_fs(path)
     names = [str(n).rsplit("/", 1)[-1] for n in fs.ls(root, detail=False)] if fs.exists(root) else []
-    old: dict[str, Any] = json.loads(fs.cat_file(f"{root}/{MARK}")) if MARK in names else {}
+    return names, json.loads(fs.cat_file(f"{root}/{MARK}")) if MARK in names else {}
+
+
+def check_ours(path: str) -> None:
+    """Raises ConfigError when a folder holds files that no export of tamis wrote: they are never
+    overwritten."""
+    names, old = _there(path)
     wrote = set(old.get("files", {}))
-    if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
-        return old
     unfinished = old.get("state") == "writing"
     foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".") and not unfinished]
     if foreign:
         raise ConfigError(
             f"{path} holds {foreign[0]}, which tamis did not write; empty it or choose another folder"
         )
+
+
+def claim(path: str, key: str) -> dict[str, Any] | None:
+    """Take a folder for an export: its finished mark when it already holds exactly this, else None.
+    Raises as `check_ours`."""
+    names, old = _there(path)
+    wrote = set(old.get("files", {}))
+    if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
+        return old
+    check_ours(path)
+    fs, root = fsspec.core.url_to_fs(path)
     for name in names:
         if name != MARK and (name in wrote or name.startswith(("part-", ".part-"))):
             fs.rm_file(f"{root}/{name}")

@@ -26,7 +26,9 @@ class Ledger:
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
-        self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{name}-{secrets.token_hex(2)}"
+        now = time.time()  # to the millisecond, so that names sort as the runs began
+        moment = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}"
+        self.run_id = f"{moment}-{name}-{secrets.token_hex(2)}"
         self.folder = f"runs/{self.run_id}"
         self._stop = threading.Event()
         self._roots: list[str] = []

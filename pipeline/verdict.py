@@ -12,18 +12,27 @@ PLACEBO = "placebo"
 MEANS = ("macro", "all")
 TITLES = {"macro": "Mean over domains", "all": "All held-out text"}
 DIFFERENCE, ERROR = "mean difference to random", "standard error"  # keys of a paired comparison
-ERRORS_NEEDED = 2.0
+# Student's t at 95 %, two-sided, by degrees of freedom: with few seeds two standard errors are not enough.
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+        2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)  # fmt: skip
+MANY = 2.0  # beyond the table
 
 
 def judge(cell: Mapping[str, Any]) -> str:
-    """`better` or `worse` than random if the difference is more than two standard errors, else `tie`;
-    `unknown` where there is no error, for example with one seed. Lower loss is better."""
+    """`better` or `worse` than random if the 95 % interval of the paired difference (Student's t over the
+    seeds) leaves zero out, else `tie`; `unknown` where there is no error, for example with one seed.
+    Lower loss is better."""
     difference, error = cell.get(DIFFERENCE), cell.get(ERROR)
     if difference is None or error is None or not known(difference) or not known(error):
         return "unknown"
-    if abs(difference) <= ERRORS_NEEDED * error:
+    if abs(difference) <= errors_needed(cell.get("n")) * error:
         return "tie"
     return "better" if difference < 0 else "worse"
+
+
+def errors_needed(n: int | None) -> float:
+    """How many standard errors a mean over n seeds must be from zero."""
+    return T_95[n - 2] if n is not None and 2 <= n < len(T_95) + 2 else MANY
 
 
 def verdict(train: Mapping[str, Any] | None) -> list[str]:

@@ -44,8 +44,9 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
 
 def find(manifest: Manifest, document: str) -> int:
     """The uid of a document given by its id or as `uid:N`."""
-    if document.startswith("uid:"):
-        uid = int(document.removeprefix("uid:"))
+    position = document.removeprefix("uid:")
+    if position != document and position.isdigit():
+        uid = int(position)
         if not 0 <= uid < manifest.rows:
             raise ConfigError(f"no document {document}: the source has {manifest.rows} rows")
         return uid
