@@ -21,7 +21,7 @@ from pipeline.view import Alive, Column, Mask, ShardView
 
 BINS = 64
 SAMPLES = 3  # dropped documents that the report shows for a node's reason
-MOST_GROUPS = 1000
+GROUPS_BYTES = 6000  # of names and counts that a shard tells of; more are no groups
 GROUP_NAMES = ("domain", "source", "category", "subset", "language", "lang", "label", "split")
 IDENTITIES = ("kept", "twin", "cluster", "order", "drop", QUARANTINE)
 
@@ -54,6 +54,7 @@ class Books:
     sink: Alive
     group: str | None
     edges: Mapping[str, list[float]] = field(default_factory=dict)
+    chosen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # node -> uids of its samples
 
 
 def books_for(graph: Graph, manifest: Manifest, store: Store, sink: Alive) -> Books:
@@ -141,35 +142,18 @@ def _sum(view: ShardView, column: Column | None, mask: Mask) -> int | None:
 
 
 def _samples(view: ShardView, entry: Entry, gone: np.ndarray, names: pa.Array) -> list[dict[str, Any]]:
-    """Some dropped rows of every reason, chosen by a hash of the uid, with what the node knows of them."""
+    """Some dropped rows of every reason, chosen by a hash of the uid."""
     uid = gone.astype(np.int64) + view.shard.base
     luck = mix64(uid.astype(np.uint64))
     found = []
     for reason in sorted(set(pc.unique(names).to_pylist())):
         mine = np.flatnonzero(pc.equal(names, reason).to_numpy(zero_copy_only=False))
-        for at in mine[np.argsort(luck[mine], kind="stable")[:SAMPLES]]:
-            row = gone[at : at + 1]
-            found.append(
-                {"uid": int(uid[at]), "luck": int(luck[at]), "reason": reason} | evidence(view, entry, row)
-            )
+        best = mine[np.argsort(luck[mine], kind="stable")[:SAMPLES]]
+        found += [{"uid": int(uid[at]), "luck": int(luck[at]), "reason": reason} for at in best]
     return found
 
 
-def evidence(view: ShardView, entry: Entry, row: np.ndarray) -> dict[str, Any]:
-    """A node's small columns for one row: {"kept": uid or None, "evidence": {...}}."""
-    table = view.table(entry.key, entry.positional)
-    known: dict[str, Any] = {}
-    for name in table.column_names:
-        if name in ("row", "drop") or pa.types.is_nested(table.schema.field(name).type):
-            continue
-        column = Column("node", name, entry.name, entry.key, entry.positional, table.schema.field(name).type)
-        value = view.values(column, row)[0].as_py()
-        if value is not None:
-            known[name] = value[:2000] if isinstance(value, str | bytes) else value
-    return {"kept": known.pop("kept", None), "evidence": known}
-
-
-def _numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Mask, dict[str, int]]:
+def finite_numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Mask, dict[str, int]]:
     """(finite values, which of them survive to the end, how many are null, how many infinite or nan)."""
     column = context.scores[name]
     mask = view.alive(context.scored[name]) & view.covered(column.key, column.positional)
@@ -183,41 +167,32 @@ def _numbers(view: ShardView, context: Books, name: str) -> tuple[np.ndarray, Ma
 
 
 def _range(view: ShardView, context: Books, name: str) -> dict[str, Any]:
-    numbers, _, missing = _numbers(view, context, name)
+    numbers, _, missing = finite_numbers(view, context, name)
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
     with np.errstate(over="ignore"):
         total = float(numbers.sum())
     return {"count": len(numbers), **missing, "min": low, "max": high, "sum": total}
 
 
-def _groups(view: ShardView, group: str | None, rows: np.ndarray, sink: Mask) -> dict[str, dict[str, int]]:
-    if group is None:
-        return {}
+def _groups(
+    view: ShardView, group: str | None, rows: np.ndarray, sink: Mask
+) -> dict[str, dict[str, int]] | None:
+    """Rows of each group, before and at the end; None where there are no groups, or too many to tell."""
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
-    for some, read in view.read({group}, rows, 65_536):
-        assert read is not None
+    for some, read in view.read({group} if group else set(), rows, 65_536):
+        if read is None:
+            return None
         values = pc.fill_null(read.column(group), "(none)")
         before.update(_value_counts(values))
         after.update(_value_counts(values.filter(pa.array(sink[some]))))
-    return {"in": dict(before.most_common(MOST_GROUPS)), "out": dict(after.most_common(MOST_GROUPS))}
+        if sum(2 * len(name) + 8 for name in before) > GROUPS_BYTES:
+            return None
+    return {"in": dict(before), "out": dict(after)}
 
 
 def _value_counts(values: pa.Array) -> dict[str, int]:
     return {v["values"]: v["counts"] for v in pc.value_counts(values).to_pylist()}
-
-
-def histogram(context: Books, index: int) -> dict[str, Any]:
-    """One shard's histograms over the edges that all shards agreed on."""
-    view = ShardView(context.store, context.manifest, index)
-    found = {}
-    for name, edges in context.edges.items():
-        numbers, kept, _ = _numbers(view, context, name)
-        found[name] = {
-            "counts": np.histogram(numbers, edges)[0].tolist(),
-            "kept": np.histogram(numbers[kept], edges)[0].tolist(),
-        }
-    return found
 
 
 def add_up(shards: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -234,8 +209,11 @@ def add_up(shards: Iterable[dict[str, Any]]) -> dict[str, Any]:
             _add_node(total["nodes"].setdefault(name, {}), counts)
         for name, score in shard["scores"].items():
             _add_score(total["scores"].setdefault(name, {}), score)
-        for side, counts in shard["groups"].items():
-            total["groups"][side].update(counts)
+        if shard["groups"] is None:
+            total["groups"] = None
+        elif total["groups"] is not None:
+            for side, counts in shard["groups"].items():
+                total["groups"][side].update(counts)
     return total
 
 

@@ -204,7 +204,7 @@ class Graph:
         self, node: Wish, spec: OpSpec, op: ColumnOp, scope: Scope, face: bool, data: str = MAIN
     ) -> Node:
         """A node with its columns found, its rows known and its key made."""
-        alive = self._alive(scope.inputs, node.join, data)
+        alive = self._alive(node, scope, data)
         reads = {
             name: self._column(name, kind, node.name, scope, data)
             for name, kind in op.reads.items()
@@ -238,11 +238,20 @@ class Graph:
             del self.nodes[b.name]
         return body
 
-    def _alive(self, inputs: tuple[str, ...], how: str, data: str) -> Alive:
+    def _alive(self, node: Wish, scope: Scope, data: str) -> Alive:
+        inputs, sources = scope.inputs, set(self.config.sources)
         if data != MAIN or not inputs:
             return Alive("source", "*")
         roots = [self.nodes[name].after if name in self.nodes else Alive("source", name) for name in inputs]
-        return join(roots, how)
+        if set(inputs) <= sources:  # a row has one source: several of them can only mean their union
+            return join(roots, "any")
+        alive = join(roots, node.join)
+        if not alive.sources(frozenset(sources)):
+            raise ConfigError(
+                f"{scope.where}: {node.name}: no row comes through all of {', '.join(inputs)}: they start at "
+                "different sources; to take the rows of each add `join: any`"
+            )
+        return alive
 
     def _artifact(self, made: str, user: str, scope: Scope) -> str:
         if made in self.nodes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline import books, dropped, ingest
+from pipeline import books, details, dropped, ingest
 from pipeline.catalog import OpSpec
 from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
@@ -175,13 +175,9 @@ class Run:
         context = books.books_for(self.graph, manifest, self.store, sink)
         total = books.add_up(result for _, result in engine.run(books.tally, context, shards))
         books.balance(total, manifest.rows)
-        context = replace(context, edges=books.edges_of(total["scores"]))
-        counts: dict[str, Any] = {}
-        for _, shard in engine.run(books.histogram, context, shards):
-            for name, found in shard.items():
-                sums = counts.setdefault(name, {"counts": [0] * books.BINS, "kept": [0] * books.BINS})
-                for side, values in found.items():
-                    sums[side] = [a + b for a, b in zip(sums[side], values, strict=True)]
+        context = replace(context, edges=books.edges_of(total["scores"]), chosen=details.choose(total))
+        counts = details.add_details(total, (d for _, d in engine.run(details.details, context, shards)))
+        groups = total["groups"] if context.group and total["groups"] else None
         return {
             "source": {
                 "rows": manifest.rows, "bytes": sum(file.bytes for file in manifest.files),
@@ -190,7 +186,7 @@ class Run:
             "nodes": [self._node(n, total) for n in self.graph.nodes.values() if n.name in total["nodes"]],
             "scores": [_score(name, context, total, counts) for name in total["scores"]],
             "samples": with_texts(manifest, total["nodes"]),
-            "groups": {"column": context.group, **total["groups"]} if context.group else None,
+            "groups": {"column": context.group, **groups} if groups else None,
             "kept": total["kept"],
         }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,9 @@ class Done:
     cpu_seconds: float = 0.0
     bytes: int = 0
     peak_memory_bytes: int = 0  # of the process that ran the task, other tasks in it included
+
+    def __reduce__(self) -> tuple[type[Done], tuple[Any, ...]]:
+        return Done, astuple(self)  # pickled without the names: the driver fetches many
 
 
 @dataclass

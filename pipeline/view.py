@@ -51,6 +51,13 @@ class Alive:
             self.kind, self.name if self.kind == "source" else self.key, [b.identity() for b in self.below]
         )
 
+    def sources(self, known: frozenset[str]) -> frozenset[str]:
+        """The sources whose rows can be alive here."""
+        if self.kind == "source":
+            return known if self.name == "*" else frozenset([self.name])
+        found = [branch.sources(known) for branch in self.below]
+        return frozenset.union(*found) if self.kind == "any" else frozenset.intersection(*found)
+
     def drops(self) -> list[Alive]:
         """Every dropping node in the tree, once, sources first."""
         found: dict[str, Alive] = {}

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.books import Entry, evidence
+from pipeline.books import Entry
 from pipeline.config import Config
+from pipeline.details import evidence
 from pipeline.dropped import reason_of
 from pipeline.errors import ConfigError
 from pipeline.graph import MAIN, Graph, Node, common_schema

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -54,7 +55,7 @@ def write_cut(folder: Path, table: pa.Table, files: int, group: int = 1 << 20) -
     """The table as so many Parquet files of nearly equal size, whose names sort in its order."""
     folder.mkdir(parents=True, exist_ok=True)
     bounds = [table.num_rows * i // files for i in range(files + 1)]
-    for number, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (low, high) in enumerate(pairwise(bounds)):
         path = folder / f"part-{number:03d}.parquet"
         pq.write_table(table.slice(low, high - low), path, row_group_size=group)
 
@@ -136,5 +137,3 @@ def kill_when(process: subprocess.Popen[bytes], ripe: Callable[[], bool], limit_
     if process.returncode:
         raise AssertionError(f"the run failed by itself ({process.returncode}):\n{error.decode()}")
     return False
-
-

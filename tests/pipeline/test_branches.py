@@ -34,6 +34,15 @@ def two(tmp_path: Path) -> Path:
     return write_config(tmp_path, TWO)
 
 
+def test_branches_of_different_sources_cannot_be_joined_by_all(two: Path) -> None:
+    text = two.read_text().replace(", join: any", "")
+    two.write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml:8: all: no row comes through all of long, exact.*`join: any`"
+    ):
+        go(two)
+
+
 def ids(folder: Path) -> list[str]:
     return [row["id"] for row in read_export(folder)]
 
@@ -55,7 +64,9 @@ def test_a_branch_starts_at_each_source_and_any_joins_them(two: Path) -> None:
 
 
 def test_a_node_without_input_begins_at_all_sources(two: Path) -> None:
-    write_config(two.parent, TWO.split("nodes:")[0] + "nodes: {exact: {op: exact_dedup}}\n    export: {path: out}\n")
+    write_config(
+        two.parent, TWO.split("nodes:")[0] + "nodes: {exact: {op: exact_dedup}}\n    export: {path: out}\n"
+    )
     assert go(two)["source"]["rows"] == 9
     assert ids(two.parent / "out") == ["doc-0", "doc-1", "doc-2", "doc-3", "doc-4", "wiki-0", "wiki-3"]
 
@@ -97,7 +108,9 @@ def test_two_dropping_branches_join(
 
 def test_a_name_that_two_branches_give_is_an_error_that_names_both(diamond: Path) -> None:
     text = "importance, input: [first, other], score: length, keep_rows: 1"
-    with pytest.raises(ConfigError, match=r"c\.yaml:7: both\S* reads 'length', which could be first\.length or other\.length"):
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml:7: both\S* reads 'length', which could be first\.length or other\.length"
+    ):
         go(write_config(diamond, DIAMOND.replace("JOINED", text)))
     named = text.replace("score: length", "score: first.length")
     go(write_config(diamond, DIAMOND.replace("JOINED", named)))

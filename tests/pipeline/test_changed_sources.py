@@ -1,4 +1,4 @@
-"""Source files that change, go, move or come between two runs: refused by name or taken up, never misaligned."""
+"""Source files that change, go, move or come: refused by name or taken up, never misaligned."""
 
 from __future__ import annotations
 
@@ -150,18 +150,24 @@ def test_a_file_that_is_added_is_the_only_one_computed_and_uids_stay(folder: Pat
 
 def test_a_file_that_changes_under_a_run_is_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change = f"with open({str(folder / 'in/2.parquet')!r}, 'ab') as file:\n            file.write(b'more')"
-    source = COUNT.replace("CountLetters", "Change").replace("        return {\"l", f"        {change}\n        return {{\"l")
+    source = COUNT.replace("CountLetters", "Change").replace(
+        '        return {"l', f'        {change}\n        return {{"l'
+    )
     (folder / "change.py").write_text(source)
     assert main(["run", "c.yaml", "--set", "nodes.size.op=./change.py", "--workers", "1"]) == 3
     error = capsys.readouterr().err
     assert "in/2.parquet cannot be read" in error
 
 
-def test_a_malformed_line_is_named_by_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_line_is_named_by_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
     lines = [f'{{"id": "{i}", "text": "text {i}"}}' for i in range(5)]
     (tmp_path / "in/a.jsonl").write_text("\n".join([*lines[:3], '{"id": "3", "text": ', lines[4]]) + "\n")
-    config = write_config(tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: out}\n")
+    config = write_config(
+        tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: out}\n"
+    )
     assert main(["run", str(config)]) == 3
     assert "a.jsonl:4" in capsys.readouterr().err
     (tmp_path / "in/a.jsonl").write_text("\n".join([*lines, lines[0]]) + "\n")

@@ -105,8 +105,15 @@ def test_added_columns_have_their_values(folder: Path) -> None:
 
 
 def test_the_run_data_tell_of_every_export(done: tuple[Path, dict[str, Any]]) -> None:
-    folder, data = done
-    assert [e["format"] for e in data["exports"]] == ["parquet", "arrow", "jsonl.zst", "index", "parquet", "parquet"]
+    data = done[1]
+    assert [e["format"] for e in data["exports"]] == [
+        "parquet",
+        "arrow",
+        "jsonl.zst",
+        "index",
+        "parquet",
+        "parquet",
+    ]
     for export in data["exports"]:
         parts = list(Path(export["path"]).glob("part-*"))
         assert export["rows"] == len(read_export(Path(export["path"])))
@@ -135,7 +142,9 @@ def test_another_export_replaces_its_own_files_only(folder: Path, tmp_path: Path
 
 def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     write_cut(tmp_path / "in", corpus(20), files=1)
-    config = write_config(tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: in/}\n")
+    config = write_config(
+        tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: in/}\n"
+    )
     before = digests(tmp_path / "in")
     with pytest.raises(ConfigError, match=r"in.* holds part-000\.parquet, which tamis did not write"):
         go(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
@@ -73,7 +74,7 @@ def test_a_merge_with_any_budget_equals_one_sort(
         bounds = [messages.RANGES * i // parts for i in range(parts + 1)]
         batches = [
             batch
-            for low, high in zip(bounds, bounds[1:], strict=False)
+            for low, high in pairwise(bounds)
             for batch in merge(open_runs(store, names, low, high), Ranked(), budget_rows=chunk)
         ]
     assert all(0 < batch.num_rows <= chunk for batch in batches)

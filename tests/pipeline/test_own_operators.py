@@ -107,7 +107,8 @@ class ShareWords(ShuffleOp):
                 row.append(number)
                 place.append(i)
                 key.append(int.from_bytes(word.encode()[-8:], "little"))
-        return Emission(np.array(row, np.int64), np.array(key, np.uint64), {"place": pa.array(place, pa.int32())})
+        payload = {"place": pa.array(place, pa.int32())}
+        return Emission(np.array(row, np.int64), np.array(key, np.uint64), payload)
 
     def reply(self, messages: Iterator[pa.RecordBatch]) -> Iterator[Columns]:
         last, seen = None, 0
@@ -174,7 +175,8 @@ class Tally(FoldOp):
 
     def fold(self, batch: pa.RecordBatch, uses: Uses) -> Artifact:
         bound = float(uses["last"]["bound"]) + 0.25 if self.round else 0.0
-        return {"above": np.array((np.asarray(batch.column("score")) > bound).sum()), "bound": np.array(bound)}
+        above = (np.asarray(batch.column("score")) > bound).sum()
+        return {"above": np.array(above), "bound": np.array(bound)}
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
         return {"above": a["above"] + b["above"], "bound": a["bound"]}
@@ -224,7 +226,10 @@ DAG = """
       words:  {op: ./share_words.py}
       domain: {op: ./count_domain.py}
       halve:  {op: ./halve.py, most: 25}
-    export: {input: domain, path: out/, columns: [fit.distance, range.place, words.before, domain.rows, domain.best]}
+    export:
+      input: domain
+      path: out/
+      columns: [fit.distance, range.place, words.before, domain.rows, domain.best]
 """
 
 
@@ -238,10 +243,15 @@ def expected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row, length in zip(rows, lengths, strict=True):
         words = sorted(set(row["text"].split()))
         same = [other["score"] for other in rows if other["domain"] == row["domain"]]
-        found.append({
-            "fit.distance": abs(length - mean), "range.place": (row["score"] - low) / (high - low),
-            "words.before": [seen[word] for word in words], "domain.rows": len(same), "domain.best": max(same),
-        })  # fmt: skip
+        found.append(
+            {
+                "fit.distance": abs(length - mean),
+                "range.place": (row["score"] - low) / (high - low),
+                "words.before": [seen[word] for word in words],
+                "domain.rows": len(same),
+                "domain.best": max(same),
+            }
+        )
         seen.update(words)
     return found
 

@@ -1,4 +1,4 @@
-"""Rows at which an operator fails: an error that names them, or set aside with the traceback; never fewer rows."""
+"""Rows at which an operator fails: an error that names them, or set aside with the traceback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class ParseScore(c.ScoreOp):
         return int
 
     def columns(self, batch: pa.RecordBatch, model: Any) -> c.Columns:
-        return {"number": pa.array([model(t.split()[0]) for t in batch.column("text").to_pylist()], pa.int64())}
+        numbers = [model(t.split()[0]) for t in batch.column("text").to_pylist()]
+        return {"number": pa.array(numbers, pa.int64())}
 ''',
 }
 BAD = [17, 500, 501, 999]  # of 1,000
@@ -88,7 +89,11 @@ def test_one_bad_sample_is_an_error_that_names_it(
 
 @pytest.mark.parametrize(
     ("op", "engine"),
-    [("parse_map", "local"), ("parse_score", "local"), pytest.param("parse_map", "ray", marks=pytest.mark.ray)],
+    [
+        ("parse_map", "local"),
+        ("parse_score", "local"),
+        pytest.param("parse_map", "ray", marks=pytest.mark.ray),
+    ],
 )
 def test_quarantine_sets_aside_exactly_the_culprits_and_the_books_balance(
     tmp_path: Path, op: str, engine: str, request: pytest.FixtureRequest
@@ -126,10 +131,13 @@ def test_work_done_before_the_error_is_kept(tmp_path: Path) -> None:
     assert nodes_of(data)["exact"]["computed_rows"] == 0
 
 
-def test_a_shuffle_that_fails_says_where_its_batch_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shuffle_that_fails_says_where_its_batch_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_cut(tmp_path / "in", documents(["a", "b"]), files=1)
     (tmp_path / "bad_emit.py").write_text(
-        OPERATORS["parse_map"].split("class ")[0] + '''
+        OPERATORS["parse_map"].split("class ")[0]
+        + '''
 class BadEmit(c.FoldOp):
     """Fails."""
 
@@ -148,7 +156,8 @@ class BadEmit(c.FoldOp):
 
     def columns(self, batch, state):
         return {}
-''')
+'''
+    )
     config = write_config(tmp_path, "source: {path: in}\nnodes: {bad: {op: ./bad_emit.py}}\n")
     assert main(["run", str(config)]) == 3
     assert "bad (./bad_emit.py) failed on" in (error := capsys.readouterr().err)

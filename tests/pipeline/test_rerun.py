@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+
 import pytest
 from whole_runs import births, documents, go, nodes_of, plan_text, write_config, write_cut
 
@@ -128,7 +129,9 @@ def normal(text: str, folder: Path) -> str:
 
 def test_after_a_change_of_the_curriculum_only_it_runs_and_the_plan_says_so(config: Path) -> None:
     lines = config.read_text().splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "fuzzy" not in line))  # its parts have tests of their own
+    config.write_text(
+        "".join(line for line in lines if "fuzzy" not in line)
+    )  # its parts have tests of their own
     linear = ["nodes.order.pacing=linear"]
     plans = [plan_text(config)]
     recomputed(config, [], "local")

@@ -39,7 +39,13 @@ class Fail(MapOp):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     near = [f"word{i}" for i in range(60)]
-    texts = [" ".join(near), "two words", "two words", " ".join([*near[:-1], "other"]), "six words are in this text"]
+    texts = [
+        " ".join(near),
+        "two words",
+        "two words",
+        " ".join([*near[:-1], "other"]),
+        "six words are in this text",
+    ]
     write_cut(tmp_path / "in", documents(texts), files=1)
     write_config(tmp_path, DAG)
     monkeypatch.chdir(tmp_path)
@@ -78,7 +84,11 @@ def test_why_speaks_of_the_run_not_of_todays_config(folder: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("document", "said"),
-    [("doc-99", "no document has the id 'doc-99'"), ("uid:5", "the source has 5 rows"), ("uid:x", "no document has the id 'uid:x'")],
+    [
+        ("doc-99", "no document has the id 'doc-99'"),
+        ("uid:5", "the source has 5 rows"),
+        ("uid:x", "no document has the id 'uid:x'"),
+    ],
 )
 def test_an_unknown_document_is_a_hint_and_2(
     folder: Path, document: str, said: str, capsys: pytest.CaptureFixture[str]
