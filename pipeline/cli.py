@@ -26,6 +26,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def _device(text: str) -> str:
     if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no device; choose auto, cpu, cuda or cuda:1")
@@ -145,7 +151,7 @@ def _clean(commands: Any) -> None:
         "What a running run has leased always stays.",
     )  # fmt: skip
     _where(made)
-    made.add_argument("--keep", type=int, default=5, metavar="N", help="newest runs to keep (default: 5)")
+    made.add_argument("--keep", type=_count, default=5, metavar="N", help="newest runs to keep (default: 5)")
     made.add_argument("--dry-run", action="store_true", help="say what would go")
 
 
@@ -229,7 +235,9 @@ def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
     elif code == BAD_CONFIG:
         _say(f"next: tamis {arguments.command} --help")
     elif code == BAD_DATA and running:
-        _say(f"next: fix the data, or set on_error: quarantine; work that is done is kept by: {again}")
+        _say(
+            f"next: fix the data (or let a node set failing rows aside: on_error: quarantine); then: {again}"
+        )
     elif code == BUG:
         _say(f"next: this should not happen; report it with what this prints: {again} --debug")
     else:

@@ -90,7 +90,7 @@ def report(arguments: argparse.Namespace) -> int:
 
     store = open_store(config, RunOptions(store=arguments.store))
     try:
-        data = load_run(store, arguments.run)
+        data = load_run(store, arguments.run, config.file.stem)
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     name = f"runs/{data['run']}/report.html"
@@ -154,7 +154,7 @@ def clean(arguments: argparse.Namespace) -> int:
 
     config = _found_config(arguments)
     store = open_store(config, RunOptions(store=arguments.store))
-    cleaned = clean_store(store, max(0, arguments.keep), arguments.dry_run)
+    cleaned = clean_store(store, arguments.keep, arguments.dry_run)
     verb = "would delete" if arguments.dry_run else "deleted"
     print(
         f"{verb} {len(cleaned.folders)} folders of {store.url}; "

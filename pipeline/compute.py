@@ -15,6 +15,7 @@ from pipeline.graph import Node
 from pipeline.view import Rows, ShardView
 
 QUARANTINE = "quarantine"
+MOST_TRACEBACK = 4000  # characters of it that are kept for each row
 
 
 def checked(columns: Columns, promised: Adds, rows: int, what: str) -> dict[str, pa.Array]:
@@ -53,18 +54,16 @@ def run_columns(
 ) -> list[pa.RecordBatch]:
     """The node's columns for a batch. When the operator fails, the batch is halved down to the rows
     at fault: they are named, or set aside where the node says so."""
-    try:
-        columns = checked(call(batch), node.adds, len(rows), "columns")
-    except TamisError:
-        raise
-    except Exception as error:
+    columns, error = _tried(node, call, batch)
+    if columns is None:
         if len(rows) > 1:
             half = len(rows) // 2
             first = run_columns(view, node, call, rows[:half], batch.slice(0, half))
             return first + run_columns(view, node, call, rows[half:], batch.slice(half))
+        assert error is not None
         if not node.quarantine:
             with located(f"{node.name} ({node.op})", view, rows):
-                raise
+                raise error
         return [_set_aside(node, rows, error)]
     if node.quarantine:
         columns.setdefault("drop", pa.nulls(len(rows), DROP))
@@ -72,12 +71,23 @@ def run_columns(
     return [pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})]
 
 
+def _tried(
+    node: Node, call: Callable[[pa.RecordBatch], Columns], batch: pa.RecordBatch
+) -> tuple[dict[str, pa.Array] | None, Exception | None]:
+    try:
+        return checked(call(batch), node.adds, batch.num_rows, "columns"), None
+    except (TamisError, MemoryError):
+        raise
+    except Exception as error:
+        return None, error
+
+
 def _set_aside(node: Node, rows: Rows, error: Exception) -> pa.RecordBatch:
     columns = {name: pa.nulls(1, dtype) for name, dtype in node.adds.items()}
     columns["drop"] = pa.DictionaryArray.from_arrays(
         pa.array([0], pa.int8()), pa.array([QUARANTINE], pa.string())
     )
-    text = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(error))[-MOST_TRACEBACK:]
     columns[QUARANTINE] = pa.array([text], pa.large_string())
     return pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})
 

@@ -24,8 +24,10 @@ class DroppedExport(Export):
     """The context of writing what did not survive to `alive`."""
 
     def schema(self) -> pa.Schema:
-        fields = [pa.field("uid", pa.int64()), *(pa.field(n, t) for n, t in VERDICT)]
-        return pa.schema([*common_schema(self.manifest), *fields])
+        source = common_schema(self.manifest)
+        own = [("uid", pa.int64()), *VERDICT]
+        fields = [pa.field(f"tamis_{n}" if n in source.names else n, t) for n, t in own]
+        return pa.schema([*source, *fields])
 
 
 def verdicts(view: ShardView, tree: Alive) -> dict[int, tuple[Alive, int]]:
@@ -84,8 +86,9 @@ def write(run: Any, engine: Any, node: str, path: str, format: str) -> dict[str,
     written = "parquet" if format == "index" else format
     plain = DroppedExport(run.store, manifest, run.alive(node), path, written, None, {})
     export = replace(plain, key=key_of("dropped", identity(plain)))
-    mark = claim(path, export.key)
+    shards = range(len(manifest.shards))
+    mark = claim(path, export.key, [export.file(i) for i in shards])
     if mark is None:
-        files = {export.file(i): f for i, f in engine.run(write_dropped, export, range(len(manifest.shards)))}
+        files = {export.file(i): f for i, f in engine.run(write_dropped, export, shards)}
         mark = finish(path, export.key, files)
     return {"path": path, "rows": mark["rows"], "files": len(mark["files"])}

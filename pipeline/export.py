@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.writers import SUFFIXES, open_writer
 
 MARK = "_tamis.json"
 INDEX = "index"
+ORDER, UID = "__tamis_order", "__tamis_uid"  # beside the columns of a source, in scratch only
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def rows_of(export: Export, index: int) -> Iterator[tuple[np.ndarray, pa.RecordB
     view = ShardView(export.store, export.manifest, index)
     rows = np.flatnonzero(view.alive(export.alive)).astype(np.uint32)
     schema = export.schema()
-    names = {n for n in schema.names if n not in export.columns and n not in ("uid", "file", "row")}
+    own = ("uid", "file", "row") if export.format == INDEX else ()
+    names = {n for n in schema.names if n not in export.columns and n not in own}
     for some, read in view.read(names, rows, 4096):
         columns: dict[str, Any] = {} if read is None else {n: read.column(n) for n in names}
         columns |= {name: view.values(column, some) for name, column in export.columns.items()}
@@ -136,7 +138,7 @@ def partition(export: Export, index: int) -> int:
     )
     ranked = np.lexsort([uid, order])
     whole = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-    whole = whole.append_column("_order", pa.array(order)).append_column("_uid", pa.array(uid))
+    whole = whole.append_column(ORDER, pa.array(order)).append_column(UID, pa.array(uid))
     bins = (order[ranked] >> np.uint64(48)).astype(np.int64)
     offsets = np.searchsorted(bins, export.bounds).tolist()
     ranges = pairwise(offsets)
@@ -158,9 +160,9 @@ def merge_file(export: Export, number: int) -> dict[str, int]:
     if not parts:
         return {"rows": 0, "bytes": 0}
     table = pa.Table.from_batches(parts).combine_chunks()
-    keys = [table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in ("_uid", "_order")]
+    keys = [table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in (UID, ORDER)]
     ranked = pa.array(np.lexsort(keys))
-    table = table.drop_columns(["_order", "_uid"])
+    table = table.drop_columns([ORDER, UID])
     batches = (
         table.take(ranked[start : start + 4096]).combine_chunks().to_batches()[0]
         for start in range(0, len(ranked), 4096)
@@ -227,17 +229,16 @@ def check_ours(path: str) -> None:
     overwritten."""
     names, old = _there(path)
     wrote = set(old.get("files", {}))
-    unfinished = old.get("state") == "writing"
-    foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".") and not unfinished]
+    foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".")]
     if foreign:
         raise ConfigError(
             f"{path} holds {foreign[0]}, which tamis did not write; empty it or choose another folder"
         )
 
 
-def claim(path: str, key: str) -> dict[str, Any] | None:
+def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
     """Take a folder for an export: its finished mark when it already holds exactly this, else None.
-    Raises as `check_ours`."""
+    The mark names the planned files, so that a later run knows which are ours. Raises as `check_ours`."""
     names, old = _there(path)
     wrote = set(old.get("files", {}))
     if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
@@ -245,9 +246,10 @@ def claim(path: str, key: str) -> dict[str, Any] | None:
     check_ours(path)
     fs, root = fsspec.core.url_to_fs(path)
     for name in names:
-        if name != MARK and (name in wrote or name.startswith(("part-", ".part-"))):
+        if name in wrote or name.startswith((".part-", f".{MARK}")):
             fs.rm_file(f"{root}/{name}")
-    _mark(path, {"key": key, "state": "writing", "files": {}})
+    files = {name: {"rows": 0, "bytes": 0} for name in planned}
+    _mark(path, {"key": key, "state": "writing", "files": files})
     return None
 
 
@@ -269,15 +271,16 @@ Run = Callable[[Callable[[Export, int], Any], Export, range], Iterator[tuple[int
 
 def write_export(export: Export, run: Run) -> dict[str, Any]:
     """The whole export by tasks that `run` runs; nothing when the folder already holds it."""
-    mark = claim(export.path, export.key)
+    shards = range(len(export.manifest.shards))
+    parts = shards if export.order is None else range(len(export.bounds) - 1)
+    mark = claim(export.path, export.key, [export.file(i) for i in parts])
     if mark is not None:
         return mark
-    shards = range(len(export.manifest.shards))
     if export.order is None:
         files = {export.file(i): f for i, f in run(write_shard, export, shards)}
     else:
         for _ in run(partition, export, shards):
             pass
-        files = {export.file(i): f for i, f in run(merge_file, export, range(len(export.bounds) - 1))}
+        files = {export.file(i): f for i, f in run(merge_file, export, parts)}
         export.store.delete(export.scratch)
     return finish(export.path, export.key, files)

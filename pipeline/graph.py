@@ -254,8 +254,10 @@ class Graph:
         return alive
 
     def _artifact(self, made: str, user: str, scope: Scope) -> str:
-        if made in self.nodes:
+        if made in self.nodes and self.nodes[made].shape in ("FoldOp", "FitOp"):
             return made
+        if made in self.nodes:
+            raise ConfigError(f"{scope.where}: {user} uses {made!r}, which makes columns, no artifact")
         raise ConfigError(f"{scope.where}: {user} uses {made!r}, but no such node is above it")
 
     def _column(self, name: str, kind: pa.DataType | Kind, user: str, scope: Scope, data: str) -> Column:

@@ -58,7 +58,9 @@ class Subject:
 
     def run(self, files: int, **how: Any) -> Outcome:
         """A run over the corpus in so many files."""
-        with tried(f"a run over {files} files {how or ''}".strip(), type(self.trial.operator)):
+        settings = ", ".join(f"{k} {v}" for k, v in how.items() if isinstance(v, int | str))
+        what = f"a run over {files} files{f' ({settings})' if settings else ''}"
+        with tried(what, type(self.trial.operator)):
             return self.bench.run_local([self.trial], self.bench.corpus([self.trial], files), **how)
 
 

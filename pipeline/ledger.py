@@ -77,9 +77,12 @@ def runs(store: Store) -> list[str]:
     return sorted(name.split("/")[1] for name in store.list("runs") if name.endswith("/run.json"))
 
 
-def load_run(store: Store, run_id: str | None) -> dict[str, Any]:
-    """The data of a run (the last one where none is named); FileNotFoundError lists the runs there are."""
+def load_run(store: Store, run_id: str | None, name: str | None = None) -> dict[str, Any]:
+    """The data of a run (the last one where none is named, of the config called `name` where that is
+    given); FileNotFoundError lists the runs there are."""
     known = runs(store)
+    if run_id in (None, "last"):
+        known = [run for run in known if name is None or run.partition("-")[2].rpartition("-")[0] == name]
     chosen = known[-1] if run_id in (None, "last") and known else run_id
     matches = [name for name in known if chosen and name.startswith(chosen)]
     if len(matches) != 1:

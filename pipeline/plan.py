@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.errors import ConfigError
 from pipeline.graph import MAIN, Graph, Node
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
+from pipeline.outputs import check_folders, check_outputs
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
 from pipeline.tasks import artifact_name
@@ -134,6 +134,7 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     graph = Graph(config, found)
     nodes = list(graph.build().values())
     check_outputs(config, graph)
+    check_folders(config, found, store)
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
     return Plan(config, store, found, convert, lines)
@@ -148,18 +149,6 @@ def _manifest(
         return made
     convert += inventory.to_convert
     return Manifest((), (), dict(inventory.settings), inventory.schemas(store))
-
-
-def check_outputs(config: Config, graph: Graph) -> None:
-    """Raises ConfigError for a column or a node that an export or the training names and nobody has."""
-    last = config.nodes[-1].name if config.nodes else next(iter(config.sources))
-    for export in config.exports:
-        for column in export.columns or ():
-            graph.column_above(column, export.input or last)
-    train = config.train
-    for name in [] if train is None else [train.input, *train.compare]:
-        if name not in graph.nodes and name not in ("random", "placebo", "shuffled"):
-            raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
 
 
 def _rates(store: Store) -> dict[str, tuple[float, float]]:

@@ -19,11 +19,11 @@ from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, run_phases
 from pipeline.engine import Engine, make_engine
-from pipeline.export import Export, check_ours, cut_files, identity, write_export
+from pipeline.export import Export, cut_files, identity, write_export
 from pipeline.graph import MAIN, Graph, Node
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
-from pipeline.plan import check_outputs
+from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
@@ -64,7 +64,7 @@ class Run:
         self.graph = Graph(self.config, self.sources)
         nodes = list(self.graph.build().values())
         check_outputs(self.config, self.graph)
-        self._check_folders()
+        check_folders(self.config, self.sources, self.store)
         self.ledger.begin(self.config, nodes)
         self.driver = Driver(self.graph, self.store, engine, self._device(), self._batch_rows())
         run_phases(self.driver, nodes, self._learn, self._ended)
@@ -112,24 +112,13 @@ class Run:
 
     def export(self, engine: Engine, config: ExportConfig) -> dict[str, Any]:
         """One of the config's exports, and its dropped rows where they are asked for."""
-        where, path = self.node_of(config.input), self._folder(config.path)
+        where, path = self.node_of(config.input), folder_of(self.config, config.path)
         columns = tuple(config.columns or ())
         made = self.write(engine, where, path, config.format, columns, config.file_bytes)
         if config.dropped is not None:
-            folder = self._folder(config.dropped)
+            folder = folder_of(self.config, config.dropped)
             made["rejected"] = dropped.write(self, engine, where, folder, config.format)
         return made
-
-    def _folder(self, path: str) -> str:
-        """Where an export goes: a URL, or a folder seen from the config's."""
-        return path if "://" in path else str(self.config.base / path)
-
-    def _check_folders(self) -> None:
-        """What cannot be written at the end is said at the beginning."""
-        for export in self.config.exports:
-            for path in (export.path, export.dropped):
-                if path is not None:
-                    check_ours(self._folder(path))
 
     def write(
         self, engine: Engine, node: str, path: str, format: str, columns: tuple[str, ...], file_bytes: int

@@ -54,7 +54,12 @@ def _headline(run: Mapping[str, Any]) -> str:
 
 def _faces(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The nodes of the config, without the parts of recipes."""
-    return [node for node in run.get("nodes") or [] if node.get("face", True)]
+    nodes = run.get("nodes") or []
+    spent: dict[str, float] = {}
+    for node in nodes:  # a recipe's time is that of its parts
+        owner = node["name"] if node.get("face", True) else str(node.get("recipe"))
+        spent[owner] = spent.get(owner, 0.0) + (node.get("seconds") or 0.0)
+    return [{**node, "seconds": spent[node["name"]]} for node in nodes if node.get("face", True)]
 
 
 def funnel_table(run: Mapping[str, Any], style: box.Box | None, narrow: bool = False) -> Table:

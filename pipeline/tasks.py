@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp, ReduceOp, ScoreOp, ShuffleOp
 from pipeline.compute import commit, located, run_columns
+from pipeline.errors import ConfigError
 from pipeline.graph import Node
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
@@ -233,8 +234,11 @@ def load_model(context: Scoring) -> Any:
     """The model of a ScoreOp, on its device."""
     operator = context.node.build()
     assert isinstance(operator, ScoreOp)
-    with located(f"{context.node.name} ({context.node.op}), loading"):
+    try:
         return operator.load(_device(context.device))
+    except (OSError, ValueError) as error:
+        what = f"{context.node.name} ({context.node.op}) cannot load its model"
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def _device(wanted: str) -> str:

@@ -81,17 +81,8 @@ class Study:
         store = run.store
         self.root = Path(store.root if store.is_local else run.config.base / ".tamis-train") / "train"
         self.root.mkdir(parents=True, exist_ok=True)
-        self.reserved = section.holdout or self._holdout_node()
-
-    def _holdout_node(self) -> str:
-        """The only holdout node of the config."""
-        found = [node.name for node in self.run.config.nodes if node.op == "holdout"]
-        if len(found) != 1:
-            raise ConfigError(
-                f"{self.run.config.where('train')}: the config has {len(found)} nodes with op holdout; "
-                "reserve documents for evaluation with one, or name it as `holdout:`"
-            )
-        return found[0]
+        holdouts = [node.name for node in run.config.nodes if node.op == "holdout"]
+        self.reserved = section.holdout or holdouts[0]  # `check_train` has seen that there is one
 
     def shuffled(self, name: str) -> bool:
         """Whether an arm's documents have no order of their own."""
@@ -194,7 +185,11 @@ class Study:
         key = identity(plain)
         bounds = self._bounds(graph, node) if order is not None else ()
         export = replace(plain, path=str(self.root / "data" / key), bounds=bounds, key=key)
-        write_export(export, self.engine.run)
+        if not write_export(export, self.engine.run)["rows"]:
+            what = "reserved no document" if alive.kind == "dropped" else "leaves no document"
+            raise ConfigError(
+                f"{self.run.config.where('train')}: {node} {what}, so there is nothing to train or test on"
+            )
         return export.path
 
     def _bounds(self, graph: Graph, node: str) -> tuple[int, ...]:

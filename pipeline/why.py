@@ -28,7 +28,7 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     document: its id, or `uid:N` for its position. Raises ConfigError when there is no such document,
     FileNotFoundError when there is no such run."""
     store = open_store(config, options)
-    run = load_run(store, run_id)
+    run = load_run(store, run_id, config.file.stem)
     config, manifests = rebuild(store, config, run)
     manifest = manifests[MAIN]
     graph = Graph(config, manifests)

@@ -172,9 +172,10 @@ def test_runs_are_looked_up_helpfully(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_sigterm_ends_a_run_like_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGTERM)  # Ray's own where the session's cluster has begun
     with commands._terminations_interrupt(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ops_and_schema(capsys: pytest.CaptureFixture[str]) -> None:

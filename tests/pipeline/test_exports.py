@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from whole_runs import births, corpus, digests, go, read_export, write_config, write_cut
 
 from pipeline.errors import ConfigError
+from pipeline.export import claim
 
 ROWS = 400
 DAG = """
@@ -146,7 +148,7 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: 
         tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: in/}\n"
     )
     before = digests(tmp_path / "in")
-    with pytest.raises(ConfigError, match=r"in.* holds part-000\.parquet, which tamis did not write"):
+    with pytest.raises(ConfigError, match=r"holds .*part-000\.parquet"):
         go(config)
     assert digests(tmp_path / "in") == before
     assert not (tmp_path / ".tamis/nodes").exists()  # it was seen before anything ran
@@ -155,3 +157,45 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: 
     with pytest.raises(ConfigError, match=r"notes\.txt"):
         go(config, ["export.path=mine"])
     assert (tmp_path / "mine/notes.txt").read_text() == "important"
+
+
+@pytest.mark.parametrize("outputs", ["{path: o, dropped: o/}", "[{path: o}, {path: ./o}]"])
+def test_two_outputs_in_one_folder_are_refused(tmp_path: Path, outputs: str) -> None:
+    write_cut(tmp_path / "in", corpus(20), files=1)
+    text = f"source: {{path: in, id: id}}\nnodes: {{exact: {{op: exact_dedup}}}}\nexport: {outputs}\n"
+    with pytest.raises(ConfigError, match="each needs its own"):
+        go(write_config(tmp_path, text))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_killed_export_leaves_no_licence_to_delete(tmp_path: Path) -> None:
+    write_cut(tmp_path / "in", corpus(20), files=1)
+    config = write_config(
+        tmp_path, "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: out}\n"
+    )
+    claim(str(tmp_path / "out"), "another", ["part-00000.parquet"])
+    (tmp_path / "out/part-00007.parquet").write_text("mine")
+    with pytest.raises(ConfigError, match=r"part-00007\.parquet, which tamis did not write"):
+        go(config)
+    assert (tmp_path / "out/part-00007.parquet").read_text() == "mine"
+
+
+def test_the_source_of_a_second_stage_is_not_its_export(tmp_path: Path) -> None:
+    write_cut(tmp_path / "in", corpus(20), files=1)
+    first = "source: {path: in, id: id}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: out}\n"
+    go(write_config(tmp_path, first))
+    before = digests(tmp_path / "out")
+    with pytest.raises(ConfigError, match="holds the source file"):
+        go(write_config(tmp_path, first.replace("path: in", "path: out/*.parquet")))
+    assert digests(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("name", ["uid", "row", "file", "reason", "dropped_by", "evidence"])
+def test_a_source_may_call_its_columns_what_it_likes(tmp_path: Path, name: str) -> None:
+    rows = corpus(20)
+    rows = rows.append_column(name, pa.array([f"v{i}" for i in range(rows.num_rows)]))
+    write_cut(tmp_path / "in", rows, files=1)
+    text = "nodes: {short: {op: length_filter, min: 200}}\nexport: {path: out, dropped: gone}\n"
+    go(write_config(tmp_path, f"source: {{path: in, id: id}}\n{text}"))
+    both = read_export(tmp_path / "out") + read_export(tmp_path / "gone")
+    assert sorted(row[name] for row in both) == sorted(f"v{i}" for i in range(rows.num_rows))

@@ -1,0 +1,112 @@
+"""What a run would write and train, checked before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.config import Config, TrainSection
+from pipeline.errors import ConfigError
+from pipeline.export import check_ours
+from pipeline.graph import Graph
+from pipeline.manifest import Manifest
+from pipeline.sections import ARMS
+from pipeline.store import Store
+
+
+def folder_of(config: Config, path: str) -> str:
+    """Where an export goes: a URL, or a folder seen from the config's."""
+    return path.rstrip("/") if "://" in path else os.path.abspath(config.base / path)
+
+
+def check_outputs(config: Config, graph: Graph) -> None:
+    """Raises ConfigError for a column or a node that an export or the training names and nobody has,
+    and for a comparison that would fail after everything has been computed."""
+    last = config.nodes[-1].name if config.nodes else next(iter(config.sources))
+    for export in config.exports:
+        for column in export.columns or ():
+            graph.column_above(column, export.input or last)
+    train = config.train
+    if train is None:
+        return
+    for name in [train.input, *train.compare]:
+        if name not in graph.nodes and name not in ARMS:
+            raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
+    check_train(config, train)
+
+
+def check_folders(config: Config, manifests: Mapping[str, Manifest], store: Store) -> None:
+    """Raises ConfigError for an export that cannot be written, or would overwrite a source file, the
+    store, another export or anybody's files."""
+    sources = [f.path for manifest in manifests.values() for f in manifest.files]
+    taken: dict[str, str] = {}
+    for number, export in enumerate(config.exports):
+        for key, path in (("path", export.path), ("dropped", export.dropped)):
+            if path is None:
+                continue
+            where = f"{config.where('export', number, key)}: {key} {path}"
+            folder = folder_of(config, path)
+            if folder in taken:
+                raise ConfigError(f"{where} is also the folder of {taken[folder]}; each needs its own")
+            taken[folder] = f"{key} {path}"
+            inside = next((s for s in sources if os.path.dirname(s) == folder), None)
+            if inside is not None:
+                raise ConfigError(f"{where} holds the source file {inside}; export to another folder")
+            if store.is_local and (folder == store.root or folder.startswith(f"{store.root}/")):
+                raise ConfigError(f"{where} lies in the store {store.url}; export to another folder")
+            _check_writable(where, folder)
+
+
+def _check_writable(where: str, folder: str) -> None:
+    if "://" not in folder:
+        there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+        if not there.is_dir():
+            raise ConfigError(f"{where}: {there} is a file, not a folder")
+        if not os.access(there, os.W_OK):
+            raise ConfigError(f"{where}: {there} cannot be written; choose another folder")
+    try:
+        check_ours(folder)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"{where} cannot be read or written: {type(error).__name__}: {error}") from error
+
+
+def check_train(config: Config, section: TrainSection) -> None:
+    """Raises ConfigError for a comparison that would fail after everything has been computed."""
+    where = config.where("train")
+    seeds = section.seeds if isinstance(section.seeds, int) else len(section.seeds)
+    if seeds < 1:
+        raise ConfigError(f"{where}: seeds is {section.seeds}; a comparison needs at least one")
+    if section.holdout is None:
+        found = [node.name for node in config.nodes if node.op == "holdout"]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{where}: the config has {len(found)} nodes with op holdout; reserve documents for "
+                "evaluation with one, or name it as `holdout:`"
+            )
+    _check_checkpoint(where, config.base, section)
+
+
+def _check_checkpoint(where: str, base: Path, section: TrainSection) -> None:
+    init = section.trainer.get("init")
+    for key in ("init", "tokenizer"):
+        name = section.trainer.get(key)
+        if name and not (base / name / "tokenizer.json").is_file() and (key != "init" or not _own(section)):
+            raise ConfigError(
+                f"{where}: {key}: {base / name} has no tokenizer.json; name a checkpoint's folder"
+            )
+    if not init:
+        return
+    if not (base / init / "config.json").is_file():
+        raise ConfigError(f"{where}: init: {base / init} has no config.json; name a checkpoint's folder")
+    context = json.loads((base / init / "config.json").read_text("utf-8")).get("max_position_embeddings")
+    wanted = section.trainer.get("seq_len", 128)
+    if context is not None and isinstance(wanted, int) and wanted > context:
+        raise ConfigError(f"{where}: seq_len is {wanted}, but the model of init knows {context} positions")
+
+
+def _own(section: TrainSection) -> bool:
+    return bool(section.trainer.get("tokenizer"))
