@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from operators.kernels.counter import mix64
 from pipeline.compute import QUARANTINE
 from pipeline.errors import DataError
-from pipeline.graph import MAIN, SIZE, Graph, Node, common_schema
+from pipeline.graph import Graph
 from pipeline.manifest import Manifest
+from pipeline.nodes import MAIN, SIZE, Node, common_schema
 from pipeline.store import Store
 from pipeline.view import Alive, Column, Mask, ShardView
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from operators.contract import DROP, Adds, Columns
 from pipeline.errors import DataError, ResourceError, TamisError
-from pipeline.graph import Node
+from pipeline.nodes import Node
 from pipeline.view import Rows, ShardView
 
 QUARANTINE = "quarantine"

@@ -12,8 +12,9 @@ from operators.contract import LoopOp
 from pipeline import shuffle, tasks
 from pipeline.engine import Engine
 from pipeline.errors import DataError
-from pipeline.graph import Graph, Node, Scope, Wish
+from pipeline.graph import Graph
 from pipeline.manifest import Manifest
+from pipeline.nodes import Node, Scope, Wish
 from pipeline.store import Store
 from pipeline.tasks import Done
 from pipeline.view import ShardView

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.export import Export, _write, claim, finish, identity
-from pipeline.graph import common_schema
 from pipeline.manifest import Manifest
+from pipeline.nodes import common_schema
 from pipeline.store import key_of
 from pipeline.view import Alive, ShardView
 

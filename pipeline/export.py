@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ConfigError
-from pipeline.graph import common_schema
 from pipeline.manifest import Manifest
+from pipeline.nodes import common_schema
 from pipeline.store import Store, key_of
 from pipeline.view import Alive, Column, ShardView
 from pipeline.writers import SUFFIXES, open_writer

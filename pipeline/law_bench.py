@@ -17,10 +17,11 @@ from pipeline.config import Config, NodeConfig, SourceConfig
 from pipeline.drive import Driver, run_phases
 from pipeline.engine import Engine, Resources, make_engine
 from pipeline.errors import ConfigError
-from pipeline.graph import MAIN, SIZE, Graph, Node
+from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.law_corpus import corpus, with_columns, write
 from pipeline.manifest import Manifest
+from pipeline.nodes import MAIN, SIZE, Node
 from pipeline.prepare import RunOptions, manifests
 from pipeline.store import Store
 from pipeline.tasks import Done

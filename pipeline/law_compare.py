@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import Artifact, ScoreOp
-from pipeline.graph import MAIN, Node
 from pipeline.law_bench import BrokenLaw, Outcome
+from pipeline.nodes import MAIN, Node
 from pipeline.tasks import artifact_name
 from pipeline.view import ShardView
 

@@ -28,11 +28,11 @@ from operators.contract import (
 )
 from pipeline.compute import checked
 from pipeline.engine import Engine, Resources
-from pipeline.graph import SIZE, Node
 from pipeline.law_bench import BrokenLaw
 from pipeline.law_compare import close
 from pipeline.manifest import Manifest
 from pipeline.messages import Outbox, combine, sort_order
+from pipeline.nodes import SIZE, Node
 from pipeline.store import Store
 from pipeline.tasks import Scan, Scoring, load_uses
 from pipeline.view import ShardView

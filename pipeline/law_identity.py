@@ -12,9 +12,9 @@ from operators.contract import Recipe, UserFile
 from pipeline.engine import Resources
 from pipeline.errors import ConfigError, DataError
 from pipeline.fields import alternatives
-from pipeline.graph import identity_of
 from pipeline.law_bench import Bench, BrokenLaw, Trial
 from pipeline.law_corpus import corpus
+from pipeline.nodes import identity_of
 from pipeline.store import key_of
 
 ELSEWHERE = Resources(workers=3, gpus=0.5, batch=5, device="cuda")

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from operators.contract import FoldOp
 from pipeline.engine import Engine
-from pipeline.graph import SIZE
 from pipeline.law_bench import Bench, BrokenLaw, Outcome, Trial
 from pipeline.law_compare import Given, compare, differing, given
 from pipeline.law_corpus import ROWS
 from pipeline.law_direct import Case, Recorder, tried
 from pipeline.law_zombie import ZombieEngine
+from pipeline.nodes import SIZE
 from pipeline.view import ShardView
 
 CUTS = ((5, 7, 2), (8, 1, 1))  # files, rows a batch, workers; the second for the first example only

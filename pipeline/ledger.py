@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config import Config, parse_config
-from pipeline.graph import Node
 from pipeline.manifest import Manifest
+from pipeline.nodes import Node
 from pipeline.store import Store
 
 BEAT_S = 60.0

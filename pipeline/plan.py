@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.graph import MAIN, Graph, Node
+from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
+from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store

@@ -9,9 +9,10 @@ from pathlib import Path
 from operators.contract import Operator, Recipe
 from pipeline.config import Config, SourceConfig
 from pipeline.errors import ConfigError, DataError
-from pipeline.graph import MAIN, Graph
+from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.manifest import Inventory, Manifest, take_inventory
+from pipeline.nodes import MAIN
 from pipeline.store import Store, key_of
 
 

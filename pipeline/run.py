@@ -20,9 +20,10 @@ from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, run_phases
 from pipeline.engine import Engine, make_engine
 from pipeline.export import Export, cut_files, identity, write_export
-from pipeline.graph import MAIN, Graph, Node
+from pipeline.graph import Graph
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
+from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts

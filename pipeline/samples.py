@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.books import GROUP_NAMES
-from pipeline.graph import common_schema
 from pipeline.manifest import Manifest
+from pipeline.nodes import common_schema
 from pipeline.reader import fetch
 
 MOST_CHARACTERS = 1200

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from operators.contract import ReduceOp, ShuffleOp
 from pipeline.compute import checked, commit, located
-from pipeline.graph import Node
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import CHUNK_ROWS, RANGES, Ints, combine, merge, open_runs, runs
+from pipeline.nodes import Node
 from pipeline.store import Store
 from pipeline.tasks import Done
 from pipeline.view import ShardView

@@ -13,10 +13,10 @@ import pyarrow as pa
 from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp, ReduceOp, ScoreOp, ShuffleOp
 from pipeline.compute import commit, located, run_columns
 from pipeline.errors import ConfigError
-from pipeline.graph import Node
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import Outbox
+from pipeline.nodes import Node
 from pipeline.store import Store
 from pipeline.view import Mask, Rows, ShardView
 

@@ -12,7 +12,8 @@ from pipeline.drive import Driver, run_phases
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError
 from pipeline.export import Export, cut_files, identity, write_export
-from pipeline.graph import MAIN, SIZE, Graph, Node, Wish
+from pipeline.graph import Graph
+from pipeline.nodes import MAIN, SIZE, Node, Wish
 from pipeline.store import key_of
 from pipeline.tasks import Done, artifact_name
 from pipeline.view import Alive

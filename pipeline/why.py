@@ -13,9 +13,10 @@ from pipeline.config import Config
 from pipeline.details import evidence
 from pipeline.dropped import reason_of
 from pipeline.errors import ConfigError
-from pipeline.graph import MAIN, Graph, Node, common_schema
+from pipeline.graph import Graph
 from pipeline.ledger import load_run, rebuild
 from pipeline.manifest import Manifest
+from pipeline.nodes import MAIN, Node, common_schema
 from pipeline.prepare import RunOptions, open_store
 from pipeline.reader import fetch
 from pipeline.samples import documents

@@ -17,8 +17,9 @@ from whole_runs import documents, write_config, write_cut
 from pipeline import messages, shuffle, tasks
 from pipeline.compute import commit
 from pipeline.config import load_config
-from pipeline.graph import Graph, Node
+from pipeline.graph import Graph
 from pipeline.manifest import Manifest
+from pipeline.nodes import Node
 from pipeline.prepare import RunOptions, manifests
 from pipeline.store import Store
 from pipeline.view import ShardView
