@@ -61,11 +61,11 @@ class Plan:
         for name, manifest in self.manifests.items():
             size = sum(file.bytes for file in manifest.files)
             what = f"source {name}" if name else "source"
-            rows = (
-                f"{count(manifest.rows)} rows" if manifest.files or not self.convert else "rows not known yet"
-            )
+            if self.convert and not manifest.files:
+                lines.append(f"{what}: rows not known before the conversion")
+                continue
             lines.append(
-                f"{what}: {rows}, {nbytes(size)}, {len(manifest.files)} files, {len(manifest.shards)} shards"
+                f"{what}: {count(manifest.rows)} rows, {nbytes(size)}, {len(manifest.files)} files, {len(manifest.shards)} shards"
             )
         if self.convert:
             size = sum(task.bytes for task in self.convert)
@@ -109,7 +109,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         name if c.origin != "node" or name.startswith("/") else f"{c.node}.{c.name}"
         for name, c in node.reads.items()
     ] + [f"<{made}>" for made in node.uses.values()]
-    rows = count(line.rows) if line.rows is not None else f"≤ {count(line.most)}"
+    rows = count(line.rows) if line.rows is not None else f"≤ {count(line.most)}" if line.most else "?"
     todo = "after the nodes above" if line.todo is None else "done" if line.todo == 0 else count(line.todo)
     source = ", ".join(name or "source" for name in node.inputs) or (
         node.data.rsplit("/", 1)[-1] if node.data else "source"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     text = documents(manifest, [uid])[uid]
     lines = [f"{text['id']} (uid {uid}, {view.place(row)})", f"  {_short(text['text'])}"]
     faces = (node for node in nodes.values() if node.data == MAIN and node.face)
-    lines += [_fate(view, node, row, manifest) for node in faces]
+    lines += [_fate(view, node, row, manifest) + _grounds(view, node, nodes, row) for node in faces]
     return "\n".join(lines)
 
 
@@ -80,6 +81,25 @@ def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:
     said = evidence(view, entry, at)["evidence"]
     values = ", ".join(f"{name} {_plain(value)}" for name, value in said.items())
     return f"{node.name}: stays{f' ({values})' if values else ''}"
+
+
+def _grounds(view: ShardView, node: Node, nodes: Mapping[str, Node], row: int) -> str:
+    """The scores that a node decided by: the numbers that it, or a part of it, read of other nodes."""
+    if not node.drops or not view.alive(node.alive)[row]:
+        return ""
+    parts = [n for n in nodes.values() if n is node or n.recipe == node.name]
+    own = {part.name for part in parts}
+    read = {f"{c.node}.{c.name}": c for part in parts for c in part.reads.values() if c.origin == "node"}
+    at = np.array([row], np.uint32)
+    known = {
+        name: view.values(column, at)[0].as_py()
+        for name, column in read.items()
+        if column.node not in own and column.dtype is not None and pa.types.is_primitive(column.dtype)
+        if view.covered(column.key, column.positional)[row]
+    }
+    return (
+        f"\n    by {', '.join(f'{name} {_plain(value)}' for name, value in known.items())}" if known else ""
+    )
 
 
 def _kept(view: ShardView, node: Node, at: Any, manifest: Manifest) -> str:
