@@ -64,9 +64,9 @@ class Plan:
             if self.convert and not manifest.files:
                 lines.append(f"{what}: rows not known before the conversion")
                 continue
-            lines.append(
-                f"{what}: {count(manifest.rows)} rows, {nbytes(size)}, {len(manifest.files)} files, {len(manifest.shards)} shards"
-            )
+            files, shards = len(manifest.files), len(manifest.shards)
+            rows = count(manifest.rows)
+            lines.append(f"{what}: {rows} rows, {nbytes(size)}, {files} files, {shards} shards")
         if self.convert:
             size = sum(task.bytes for task in self.convert)
             lines.append(
