@@ -17,7 +17,9 @@ from scipy.sparse.csgraph import connected_components
 
 from operators.minhash_dedup import MinhashDedup
 
-SURE = {"bands": 64, "rows": 2}  # at the thresholds below no pair is missed
+# Bands that meet every pair, and so many permutations that the estimate hides only pairs within a
+# hundredth of the threshold; the thresholds below lie further than that from what small sets can have.
+SURE = {"bands": 512, "rows": 2, "permutations": 1024}
 LONG = "the quick brown fox jumps over the lazy dog and runs far away from the {} hounds of winter"
 
 
@@ -32,7 +34,7 @@ def kept(texts: list[str | None], **fields: object) -> list[int | None]:
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
-    threshold=st.sampled_from([0.5, 0.8]),
+    threshold=st.sampled_from([0.485, 0.68]),
     keep=st.sampled_from(["first", "longest", "score:max"]),
     solve_up_to=st.sampled_from([0, 3, 65_536]),
     cut=st.lists(st.integers(0, 40), max_size=5),
