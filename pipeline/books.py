@@ -37,7 +37,6 @@ class Entry:
     after: Alive
     drops: bool
     positional: bool
-    adds: tuple[str, ...]
     tokens: Column | None
 
 
@@ -81,9 +80,7 @@ def _is_number(dtype: pa.DataType) -> bool:
 def _entry(graph: Graph, node: Node) -> Entry:
     tokens = graph.nearest_column("tokens", node.name)
     whole = tokens if tokens is not None and pa.types.is_integer(tokens.dtype) else None
-    return Entry(
-        node.name, node.key, node.alive, node.after, node.drops, node.positional, tuple(node.adds), whole
-    )
+    return Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, whole)
 
 
 def group_column(manifest: Manifest) -> str | None:

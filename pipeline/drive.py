@@ -12,6 +12,7 @@ from operators.contract import LoopOp
 from pipeline import shuffle, tasks
 from pipeline.engine import Engine
 from pipeline.errors import DataError
+from pipeline.export import cut_files
 from pipeline.graph import Graph
 from pipeline.manifest import Manifest
 from pipeline.nodes import Node, Scope, Wish
@@ -253,6 +254,19 @@ def run_phases(
         for name in turn:
             _advance(running, name, running.pop(name)[0], ended)
     driver.sweep()
+
+
+def file_bounds(
+    driver: Driver,
+    node: str,
+    file_bytes: int,
+    done: Callable[[Node, Done], None],
+    ended: Callable[[str], None] = lambda _: None,
+) -> tuple[int, ...]:
+    """Where an ordered export of a node's rows cuts its files, from the bytes in each part of the order."""
+    made = driver.graph.add_order_bins(node)
+    run_phases(driver, [made], done, ended)
+    return cut_files(driver.store.get_artifact(tasks.artifact_name(made.key))["bytes"], file_bytes)
 
 
 def _advance(

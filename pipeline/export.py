@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,7 +198,7 @@ def placed(folder: str, name: str) -> Iterator[str]:
     """A temporary local file that takes its place in a folder or bucket in one step."""
     fs, root = fsspec.core.url_to_fs(folder)
     local = "://" not in folder
-    where = root if local else _temporary_folder()
+    where = root if local else tempfile.gettempdir()
     os.makedirs(where, exist_ok=True)
     temporary = f"{where}/.{name}.{uuid.uuid4().hex}"
     try:
@@ -209,12 +210,6 @@ def placed(folder: str, name: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-
-
-def _temporary_folder() -> str:
-    import tempfile
-
-    return tempfile.gettempdir()
 
 
 def _there(path: str) -> tuple[list[str], dict[str, Any]]:

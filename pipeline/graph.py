@@ -263,6 +263,11 @@ class Graph:
         except ConfigError:
             return None
 
+    def order_above(self, node: str) -> Column | None:
+        """The nearest order that a curriculum gave the rows of a node, None where there is none."""
+        order = self.nearest_column("order", node)
+        return order if order is not None and order.dtype == pa.uint64() else None
+
     def column_above(self, name: str, node: str) -> Column:
         """The column that `name` means after a node; ConfigError when it means none or two."""
         return self._find(name, node, Scope((node,), where=str(self.config.file)), MAIN)

@@ -11,15 +11,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from pipeline import books, details, dropped, ingest
 from pipeline.catalog import OpSpec
 from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
-from pipeline.drive import Driver, run_phases
+from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine, make_engine
-from pipeline.export import Export, cut_files, identity, write_export
+from pipeline.export import Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
@@ -28,7 +26,7 @@ from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
-from pipeline.tasks import Done, artifact_name
+from pipeline.tasks import Done
 from pipeline.view import Alive
 
 if TYPE_CHECKING:
@@ -127,13 +125,13 @@ class Run:
         """The rows that a node leaves alive, in the nearest order above it."""
         graph = self.graph
         found = {name: graph.column_above(name, node) for name in columns}
-        order = graph.nearest_column("order", node)
-        if order is not None and order.dtype != pa.uint64():
-            order = None
+        order = graph.order_above(node)
         plain = Export(
             self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes
         )
-        bounds = self._bounds(node, file_bytes) if order is not None else ()
+        bounds: tuple[int, ...] = ()
+        if order is not None:
+            bounds = file_bounds(self.driver, node, file_bytes, self._learn, self._ended)
         export = replace(plain, bounds=bounds, key=identity(plain))
         self.progress.note(f"export {node} to {path}")
         mark = write_export(export, engine.run)
@@ -151,13 +149,6 @@ class Run:
 
     def alive(self, node: str) -> Alive:
         return self.graph.nodes[node].after if node in self.graph.nodes else Alive("source", node)
-
-    def _bounds(self, node: str, file_bytes: int) -> tuple[int, ...]:
-        """Where an ordered export cuts its files, from the bytes in each part of the order."""
-        made = self.graph.add_order_bins(node)
-        run_phases(self.driver, [made], self._learn, self._ended)
-        sizes = self.store.get_artifact(artifact_name(made.key))["bytes"]
-        return cut_files(sizes, file_bytes)
 
     def _books(self, engine: Engine, manifest: Manifest) -> dict[str, Any]:
         shards = range(len(manifest.shards))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.catalog import find
 from pipeline.config import Config, NodeConfig, TrainSection
-from pipeline.drive import Driver, run_phases
+from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError
-from pipeline.export import Export, cut_files, identity, write_export
+from pipeline.export import Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
 from pipeline.store import key_of
-from pipeline.tasks import Done, artifact_name
+from pipeline.tasks import Done
 from pipeline.view import Alive
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Study:
         """Whether an arm's documents have no order of their own."""
         if name in ("random", "placebo", "shuffled"):
             return True
-        return self.run.graph.nearest_column("order", name) is None
+        return self.run.graph.order_above(name) is None
 
     def holdout(self) -> str:
         """The folder of the documents that were reserved."""
@@ -180,11 +180,13 @@ class Study:
 
     def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool) -> str:
         """An export of some rows in a folder named by what it holds."""
-        order = graph.nearest_column("order", node) if ordered else None
+        order = graph.order_above(node) if ordered else None
         store, manifest = self.run.store, self.run.sources[MAIN]
         plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES)
         key = identity(plain)
-        bounds = self._bounds(graph, node) if order is not None else ()
+        bounds: tuple[int, ...] = ()
+        if order is not None:
+            bounds = file_bounds(self._driver(graph), node, FILE_BYTES, _ignore)
         export = replace(plain, path=str(self.root / "data" / key), bounds=bounds, key=key)
         if not write_export(export, self.engine.run)["rows"]:
             what = "reserved no document" if alive.kind == "dropped" else "leaves no document"
@@ -192,11 +194,6 @@ class Study:
                 f"{self.run.config.where('train')}: {node} {what}, so there is nothing to train or test on"
             )
         return export.path
-
-    def _bounds(self, graph: Graph, node: str) -> tuple[int, ...]:
-        made = graph.add_order_bins(node)
-        run_phases(self._driver(graph), [made], _ignore)
-        return cut_files(self.run.store.get_artifact(artifact_name(made.key))["bytes"], FILE_BYTES)
 
 
 def _seed(seed: int, number: int) -> int:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.contract import DROP
 from operators.kernels.counter import mix64
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, Shard
@@ -250,7 +249,3 @@ def _union(parts: list[pa.Table]) -> pa.Table:
     table = pa.concat_tables(filled).unify_dictionaries().combine_chunks()
     _, first = np.unique(_rows_of(table), return_index=True)
     return table.take(pa.array(first))
-
-
-def is_drop(dtype: pa.DataType) -> bool:
-    return bool(dtype == DROP)

@@ -77,7 +77,7 @@ def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:
     if node.drops and not view.alive(node.after)[row]:
         reason, known = reason_of(view, node.after, row)
         return f"{node.name}: DROPPED, {reason} {known}{_kept(view, node, at, manifest)}"
-    entry = Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, (), None)
+    entry = Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, None)
     said = evidence(view, entry, at)["evidence"]
     values = ", ".join(f"{name} {_plain(value)}" for name, value in said.items())
     return f"{node.name}: stays{f' ({values})' if values else ''}"
