@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict
 # The type of the column named `drop`: the reason why a row goes, null where it stays.
 DROP = pa.dictionary(pa.int8(), pa.string())
 TEXT = pa.large_string()
+# The type of the column named `cuts`, by which an operator edits the text of a row: byte offsets into the
+# UTF-8 of `text` as the operator read it, ascending, without overlap, between characters; `text` stands in
+# for what is cut (null: nothing does). Whoever is below reads the edited text.
+CUTS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("text", pa.string())]))
 
 
 class Kind(Enum):
@@ -23,6 +27,7 @@ class Kind(Enum):
     NUMBER = "a number"
     INTEGER = "an integer"
     STRING = "a string"
+    VECTOR = "a list of floats"
     ANY = "any type"
 
 
@@ -51,12 +56,22 @@ class Operator(BaseModel):
 
     Every concrete operator is final, lives in a file of its own and is named after it. `version`
     is raised whenever the same fields and rows would give other output. `examples` are field sets
-    on which the laws (DESIGN: rows, cut, engines, retry, columns, identity) are tried.
+    on which the laws (DESIGN: rows, cut, engines, retry, columns, identity) are tried. `guard` is the
+    share of one source's rows that it may drop before the run stops and asks (None: any share).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     version: ClassVar[int] = 1
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    guard: ClassVar[float | None] = None
+
+
+class Explained(ABC):
+    """Mixed into operators and recipes whose fields have consequences that a reader of the plan wants."""
+
+    @abstractmethod
+    def explain(self) -> str:
+        """Lines for the plan: a function of the fields alone."""
 
 
 class ColumnOp(Operator):
@@ -82,6 +97,9 @@ class ColumnOp(Operator):
 
 class MapOp(ColumnOp):
     """A row meets nobody."""
+
+    # A boolean column among `reads`: only rows where it is true are computed, the others get nulls.
+    where: ClassVar[str] = ""
 
     @abstractmethod
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
@@ -162,6 +180,8 @@ class ShuffleOp(ColumnOp):
 
     # Payload columns that order the messages of one key (ascending, numeric); the uid breaks ties.
     order: ClassVar[tuple[str, ...]] = ()
+    # A boolean column among `reads`: only rows where it is true are read for `emit`.
+    where: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -196,6 +216,9 @@ class ShuffleOp(ColumnOp):
 class ReduceOp(ColumnOp):
     """A row meets an associative summary of the messages that share its key, so that a key with
     half of all rows costs one message a task."""
+
+    # A boolean column among `reads`: only rows where it is true are read for `emit`.
+    where: ClassVar[str] = ""
 
     @property
     @abstractmethod

@@ -111,6 +111,11 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
     made.add_argument(
         "--accept-source", action="store_true", help="go on although source files changed or went"
     )
+    if name == "run":
+        made.add_argument(
+            "--allow", action="append", default=[], metavar="NODE",
+            help="let this node (or all) drop more of a source than max_drop_share; may be given again",
+        )  # fmt: skip
     made.add_argument("--plain", action="store_true", help="lines instead of the live display")
 
 

@@ -199,6 +199,7 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
         batch_rows=arguments.batch_rows,
         device=arguments.device,
         accept_source=arguments.accept_source,
+        allow=tuple(getattr(arguments, "allow", ())),
     )
 
 

@@ -136,6 +136,7 @@ class ConfigReader:
             resources=Resources(**resources.model_dump()),
             on_error=node.on_error,
             line=self.document.line(*path),
+            max_drop_share=node.max_drop_share,
         )
 
     def operator(self, op: Any, fields: dict[str, Any], path: Place) -> tuple[OpSpec, dict[str, Any]] | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from operators.contract import LoopOp
-from pipeline import shuffle, tasks
+from pipeline import guard, shuffle, tasks
+from pipeline.books import group_column
 from pipeline.engine import Engine
 from pipeline.errors import DataError
 from pipeline.export import cut_files
@@ -51,8 +52,12 @@ Phases = Generator[Phase, None, None]
 class Driver:
     """Turns nodes into phases; knows the store and the sources, not the engine's kind."""
 
-    def __init__(self, graph: Graph, store: Store, engine: Engine, device: str, batch_rows: int) -> None:
+    def __init__(
+        self, graph: Graph, store: Store, engine: Engine, device: str, batch_rows: int,
+        allow: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.graph, self.store, self.engine = graph, store, engine
+        self.allow = allow  # nodes that may drop as much as they do, or `all`
         self.device, self.batch_rows = device, batch_rows
         self.rounds: dict[str, int] = {}
         # Scratch that is done with goes when all nodes are: another node of equal key may still read it.
@@ -65,7 +70,18 @@ class Driver:
         return node.resources.batch or self.batch_rows
 
     def phases(self, node: Node) -> Phases:
-        """What has to run for a node, in turn; nothing where the store has it all."""
+        """What has to run for a node, in turn; then a look at how much of each source it dropped."""
+        yield from self._work(node)
+        if node.guard is not None and node.drops and not {node.name, guard.ALL} & set(self.allow):
+            manifest = self.manifest(node)
+            group = group_column(manifest)
+            context = guard.Guarding(self.store, manifest, node, node.guard, group)
+            found: list[Any] = []
+            yield TaskPhase(node, guard.tally, context, range(len(manifest.shards)), answers=found)
+            guard.check(context, found)
+
+    def _work(self, node: Node) -> Phases:
+        """What has to run for a node; nothing where the store has it all."""
         match node.shape:
             case "MapOp":
                 yield ScanPhase(node, "columns")

@@ -43,6 +43,7 @@ class Export:
     bounds: tuple[int, ...] = ()
     size: int = 0
     key: str = field(default="")
+    edits: tuple[Column, ...] = ()  # the cuts that the nodes above made in the text
 
     @property
     def scratch(self) -> str:
@@ -74,6 +75,7 @@ def identity(export: Export) -> str:
         columns,
         export.format,
         export.size,
+        [edit.identity() for edit in export.edits],
     )
 
 
@@ -95,6 +97,8 @@ def rows_of(export: Export, index: int) -> Iterator[tuple[np.ndarray, pa.RecordB
     names = {n for n in schema.names if n not in export.columns and n not in own}
     for some, read in view.read(names, rows, 4096):
         columns: dict[str, Any] = {} if read is None else {n: read.column(n) for n in names}
+        if "text" in names:
+            columns["text"] = view.edited(columns["text"], export.edits, some)
         columns |= {name: view.values(column, some) for name, column in export.columns.items()}
         uid = some.astype(np.int64) + view.shard.base
         if export.format == INDEX:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from operators.contract import (
+    CUTS,
     ColumnOp,
     Kind,
     LoopOp,
     MapOp,
+    Operator,
     Part,
     Recipe,
     ScoreOp,
@@ -23,7 +26,19 @@ from pipeline.catalog import OpSpec, find
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
-from pipeline.nodes import MAIN, SIZE, Node, Scope, Wish, common_schema, fits, identity_of, normal, shape_of
+from pipeline.nodes import (
+    MAIN,
+    SIZE,
+    Guard,
+    Node,
+    Scope,
+    Wish,
+    common_schema,
+    fits,
+    identity_of,
+    normal,
+    shape_of,
+)
 from pipeline.store import key_of
 from pipeline.view import Alive, Column, join
 
@@ -41,7 +56,7 @@ class Graph:
         self._add(Wish(SIZE, "size"), Scope((), where=str(self.config.file)), face=False)
         for node in self.config.ordered():
             wish = Wish(node.name, node.op, node.fields, node.uses, node.join,
-                        node.on_error == "quarantine", node.resources)  # fmt: skip
+                        node.on_error == "quarantine", node.resources, node.max_drop_share)  # fmt: skip
             scope = Scope(self.config.inputs(node.name), where=self.config.where("nodes", node.name))
             self._add(wish, scope, face=True)
         return self.nodes
@@ -50,11 +65,18 @@ class Graph:
         spec = find(node.op, self.base)
         fields = self.resolve(spec, node.fields, node.name, scope.where)
         operator = spec.build(fields)
+        node = replace(node, guard=self._guard(node, operator, scope))
         if isinstance(operator, Recipe):
             self._expand(node, operator, scope)
             return
         assert isinstance(operator, ColumnOp)
         self.bind(node, spec, operator, scope, face=face)
+
+    def _guard(self, node: Wish, operator: Operator, scope: Scope) -> Guard | None:
+        share = operator.guard if node.max_drop_share is None else node.max_drop_share
+        if share is None or share >= 1:
+            return None
+        return Guard(share, node.max_drop_share is not None, self._alive(node, scope, MAIN))
 
     def _expand(self, node: Wish, recipe: Recipe, scope: Scope) -> None:
         """The recipe's parts as nodes `recipe/part`; the last one takes the recipe's own name."""
@@ -76,7 +98,8 @@ class Graph:
                 f"{scope.where}: {node.op}'s part {part.name} is a recipe; name its parts instead"
             )
         uses = {want: self._part_name(made, scope) for want, made in part.uses.items()}
-        wish = replace(node, name=name, op=part.op, fields=part.fields, uses=uses)
+        guard = node.guard if face else None
+        wish = replace(node, name=name, op=part.op, fields=part.fields, uses=uses, guard=guard)
         data = MAIN if part.source is None else str(Path(self.base, part.source))
         if data != MAIN:
             scope = replace(scope, inputs=())
@@ -140,6 +163,10 @@ class Graph:
         positional = any(c.positional for c in reads.values()) or any(b.positional for b in body)
         quarantine = node.quarantine and isinstance(op, MapOp | ScoreOp)
         adds = dict(op.adds)
+        if node.guard is not None and node.guard.asked and "drop" not in adds and not quarantine:
+            raise ConfigError(
+                f"{scope.where}: {node.name} ({node.op}) drops nothing: no max_drop_share for it"
+            )
         key = self._key(spec, op, reads, artifacts, alive, data, quarantine)
         key = key_of(key, [b.key for b in body]) if body else key
         after = alive
@@ -147,7 +174,7 @@ class Graph:
             after = Alive("drop", node.name, key, positional, (alive,))
         made = Node(node.name, node.op, spec, op.model_dump(mode="json"), shape_of(op), scope.inputs, uses,
                     artifacts, reads, adds, key, alive, after, positional, scope.recipe, face, data,
-                    node.resources, quarantine, frozenset(set[str]().union(*(b.needs for b in body))
+                    node.resources, quarantine, node.guard, frozenset(set[str]().union(*(b.needs for b in body))
                     - {b.name for b in body}))  # fmt: skip
         self.nodes[node.name] = made
         return made
@@ -287,13 +314,28 @@ class Graph:
     def _source_column(self, name: str, user: str, scope: Scope, manifest: Manifest) -> Column:
         schema = common_schema(manifest)
         if name in schema.names:
-            return Column("source", name, dtype=normal(schema.field(name).type))
+            edits = self.edits(scope.inputs, scope.where) if name == "text" else ()
+            positional = any(edit.positional for edit in edits)
+            dtype = normal(schema.field(name).type)
+            return Column("source", name, positional=positional, dtype=dtype, edits=edits)
         if manifest is self.manifests[MAIN] and SIZE in self.nodes and name in self.nodes[SIZE].adds:
             return self._of(SIZE, name, user, scope)
         raise ConfigError(
             f"{scope.where}: {user} reads {name!r}; neither the source (it has {', '.join(schema.names)}) "
             f"nor a node above it has that column"
         )
+
+    def edits(self, inputs: Sequence[str], where: str = "") -> tuple[Column, ...]:
+        """The `cuts` that the nodes above made in the text, in the order in which they apply."""
+        above = self.upstream(inputs)
+        editors = [n for n in self.nodes if n in above and self.nodes[n].adds.get("cuts") == CUTS]
+        for first, second in pairwise(editors):
+            if first not in self.upstream(self.nodes[second].inputs):
+                raise ConfigError(
+                    f"{where or self.config.file}: {first} and {second} both edit the text on branches of "
+                    f"their own, so their cuts do not fit together; put one below the other"
+                )
+        return tuple(self.column_of(n, "cuts") for n in editors)
 
     def upstream(self, inputs: Sequence[str]) -> set[str]:
         """All nodes above, the inputs themselves included."""

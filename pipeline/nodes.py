@@ -30,6 +30,20 @@ from pipeline.view import Alive, Column
 SHAPES: tuple[type[ColumnOp], ...] = (MapOp, ScoreOp, FoldOp, FitOp, ShuffleOp, ReduceOp, LoopOp)
 MAIN = ""
 SIZE = "source/size"
+GUARDED_ROWS = 100  # a smaller source is not judged by an operator's own guard, only by `max_drop_share`
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How much of one source a node may drop. before: who is alive above the node, or above the whole
+    recipe that it is the face of. asked: the config says so; small sources are judged as well."""
+
+    share: float
+    asked: bool
+    before: Alive
+
+    def broken(self, rows: int, dropped: int) -> bool:
+        return dropped > self.share * rows and (self.asked or rows >= GUARDED_ROWS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Node:
     data: str = MAIN
     resources: Resources = field(default_factory=Resources)
     quarantine: bool = False
+    guard: Guard | None = None
     body: frozenset[str] = frozenset()  # what a loop's rounds read
 
     def build(self) -> ColumnOp:
@@ -66,7 +81,7 @@ class Node:
     @property
     def needs(self) -> set[str]:
         """The nodes whose output this one reads, the dropping ones above it included."""
-        columns = {c.node for c in self.reads.values() if c.origin == "node"}
+        columns = set[str]().union(*(c.nodes for c in self.reads.values()))
         return columns | set(self.uses.values()) | {d.name for d in self.alive.drops()} | self.body
 
     @property
@@ -85,6 +100,8 @@ class Wish:
     join: str = "all"
     quarantine: bool = False
     resources: Resources = field(default_factory=Resources)
+    max_drop_share: float | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +146,9 @@ def fits(have: pa.DataType, want: pa.DataType | Kind) -> bool:
             return bool(pa.types.is_integer(have) or pa.types.is_floating(have))
         case Kind.STRING:
             return have in (pa.string(), pa.large_string())
+        case Kind.VECTOR:
+            lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+            return any(one(have) for one in lists) and bool(pa.types.is_floating(have.value_type))
         case _:
             return bool(have == want or (have == pa.string() and want == pa.large_string()))
 

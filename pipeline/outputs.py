@@ -26,8 +26,15 @@ def check_outputs(config: Config, graph: Graph) -> None:
     and for a comparison that would fail after everything has been computed."""
     last = config.nodes[-1].name if config.nodes else next(iter(config.sources))
     for export in config.exports:
+        node = export.input or last
         for column in export.columns or ():
-            graph.column_above(column, export.input or last)
+            graph.column_above(column, node)
+        edits = graph.edits((node,)) if export.format == "index" else ()
+        if edits:
+            raise ConfigError(
+                f"{config.where('export')}: {edits[-1].node} edits the text, which format: index leaves where "
+                f"it is; write {node} as parquet, arrow or jsonl.zst"
+            )
     train = config.train
     if train is None:
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from operators.contract import Explained
 from pipeline.config import Config
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
@@ -53,7 +54,7 @@ class Plan:
 
     def text(self) -> str:
         """The plan for a reader; the same config, data and store give the same text."""
-        parts = [self._sources(), _table(self.lines), self._outputs(), self._total()]
+        parts = [self._sources(), _table(self.lines), self._explained(), self._outputs(), self._total()]
         return "\n\n".join(part for part in parts if part)
 
     def _sources(self) -> str:
@@ -73,6 +74,16 @@ class Plan:
                 f"first: {len(self.convert)} JSONL or CSV files ({nbytes(size)}) become Parquet, once"
             )
         return "\n".join([*lines, f"store: {self.store.url}"])
+
+    def _explained(self) -> str:
+        """What operators say of their fields."""
+        parts = []
+        for node in self.config.ordered():
+            operator = node.spec.build(node.fields)
+            if isinstance(operator, Explained):
+                lines = "\n".join(f"  {line}" for line in operator.explain().splitlines())
+                parts.append(f"{node.name} ({node.op}):\n{lines}")
+        return "\n\n".join(parts)
 
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"

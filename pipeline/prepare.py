@@ -27,6 +27,7 @@ class RunOptions:
     batch_rows: int | None = None
     device: str = "auto"
     accept_source: bool = False
+    allow: tuple[str, ...] = ()  # nodes that may drop more of a source than their guard says, or `all`
 
 
 Convert = Callable[[list[ConvertTask]], None]

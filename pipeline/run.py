@@ -18,7 +18,9 @@ from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine, make_engine
 from pipeline.export import Export, identity, write_export
+from pipeline.errors import ConfigError
 from pipeline.graph import Graph
+from pipeline.guard import ALL
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.nodes import MAIN, Node
@@ -26,6 +28,7 @@ from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
+from pipeline.suggest import did_you_mean
 from pipeline.tasks import Done
 from pipeline.view import Alive
 
@@ -65,7 +68,9 @@ class Run:
         check_outputs(self.config, self.graph)
         check_folders(self.config, self.sources, self.store)
         self.ledger.begin(self.config, nodes)
-        self.driver = Driver(self.graph, self.store, engine, self._device(), self._batch_rows())
+        self.driver = Driver(
+            self.graph, self.store, engine, self._device(), self._batch_rows(), self._allowed()
+        )
         run_phases(self.driver, nodes, self._learn, self._ended)
         exports = [self.export(engine, e) for e in self.config.exports]
         found = self._books(engine, manifest)
@@ -83,6 +88,14 @@ class Run:
                 pass
 
         return convert
+
+    def _allowed(self) -> tuple[str, ...]:
+        """The nodes that --allow names; ConfigError for one that is not there."""
+        for name in self.options.allow:
+            if name != ALL and name not in self.graph.nodes:
+                hint = did_you_mean(name, (n.name for n in self.config.nodes))
+                raise ConfigError(f"--allow {name}: no node of that name{hint}")
+        return self.options.allow
 
     def _device(self) -> str:
         return self.options.device
@@ -127,8 +140,9 @@ class Run:
         found = {name: graph.column_above(name, node) for name in columns}
         order = graph.order_above(node)
         plain = Export(
-            self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes
-        )
+            self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes,
+            edits=graph.edits((node,)),
+        )  # fmt: skip
         bounds: tuple[int, ...] = ()
         if order is not None:
             bounds = file_bounds(self.driver, node, file_bytes, self._learn, self._ended)

@@ -126,6 +126,10 @@ class NodeSection(Section):
     """Execution only: workers, gpus, batch, device."""
     on_error: Literal["stop", "quarantine"] = "stop"
     """Stop the run, or set the rows aside on which the operator fails."""
+    max_drop_share: float | None = Field(None, ge=0, le=1)
+    """The run stops where the node would drop more than this share of the documents of one source, told
+    apart by a column such as `domain` or `source` where there is one; `--allow NODE` goes on. Deduplication
+    has 0.95 unless it is given here (then sources of fewer than 100 documents are judged as well)."""
 
 
 class ExportConfig(Section):
@@ -183,3 +187,4 @@ class NodeConfig:
     resources: Resources
     on_error: Literal["stop", "quarantine"]
     line: int
+    max_drop_share: float | None = None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import guard
 from pipeline.catalog import find
 from pipeline.config import Config, NodeConfig, TrainSection
 from pipeline.drive import Driver, file_bounds, run_phases
@@ -176,13 +177,15 @@ class Study:
 
     def _driver(self, graph: Graph) -> Driver:
         main = self.run.driver
-        return Driver(graph, self.run.store, self.engine, main.device, main.batch_rows)
+        return Driver(graph, self.run.store, self.engine, main.device, main.batch_rows, allow=(guard.ALL,))
 
     def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool) -> str:
         """An export of some rows in a folder named by what it holds."""
         order = graph.order_above(node) if ordered else None
         store, manifest = self.run.store, self.run.sources[MAIN]
-        plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES)
+        above = (node,) if alive.kind != "dropped" else graph.nodes[node].inputs
+        edits = graph.edits(above)
+        plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES, edits=edits)
         key = identity(plain)
         bounds: tuple[int, ...] = ()
         if order is not None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.kernels.counter import mix64
+from operators.kernels.cuts import apply_cuts
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, Shard
 from pipeline.reader import read_rows
@@ -30,9 +31,17 @@ class Column:
     key: str = ""
     positional: bool = False
     dtype: pa.DataType | None = None
+    edits: tuple[Column, ...] = ()  # of a text: the `cuts` of the nodes above, in the order to apply
 
     def identity(self) -> str:
-        return f"{self.origin}:{self.key}:{self.name}"
+        plain = f"{self.origin}:{self.key}:{self.name}"
+        return "|".join([plain, *(edit.identity() for edit in self.edits)])
+
+    @property
+    def nodes(self) -> set[str]:
+        """The nodes whose output is needed for it."""
+        own = {self.node} if self.origin == "node" else set()
+        return own.union(*(edit.nodes for edit in self.edits))
 
 
 @dataclass(frozen=True)
@@ -214,7 +223,25 @@ class ShardView:
             case "node":
                 return self.values(column, rows)
             case _:
-                return pa.array([], column.dtype) if read is None else read.column(column.name)
+                plain = pa.array([], column.dtype) if read is None else read.column(column.name)
+                return self.edited(plain, column.edits, rows)
+
+    def edited(self, texts: pa.Array, edits: Sequence[Column], rows: Rows) -> pa.Array:
+        """The texts of these rows after the cuts of the nodes above, one node's after the other's; a row
+        that an editing node never saw (it came by another branch) has none of its cuts."""
+        for edit in edits:
+            table = self.table(edit.key, edit.positional)
+            have = _rows_of(table)
+            at = np.minimum(np.searchsorted(have, rows), max(len(have) - 1, 0))
+            seen = have[at] == rows if len(have) else np.zeros(len(rows), bool)
+            cuts = table[edit.name].combine_chunks().take(pa.array(at, mask=~seen))
+            try:
+                texts = apply_cuts(texts, cuts)
+            except ValueError as error:
+                raise DataError(
+                    f"{edit.node}: in the batch from {self.place(int(rows[0]))}: {error}"
+                ) from error
+        return texts
 
     def _key(self, column: Column, rows: Rows, read: pa.RecordBatch | None) -> pa.Array:
         if not column.name:

@@ -102,6 +102,8 @@ class World:
         for column, kind in op.adds.items():
             chunks = pa.chunked_array([out[column] for out in outs], kind)
             self.columns[f"/{name}.{column}"] = merge_chunks(chunks).take(places)
+        if op.adds.get("cuts") == c.CUTS:
+            self.columns["text"] = edited(self.columns["text"], self.columns[f"/{name}.cuts"])
         if "drop" in op.adds:
             gone = self.columns[f"/{name}.drop"].take(pa.array(self.alive)).is_valid()
             self.alive = self.alive[~np.asarray(gone)]
@@ -135,6 +137,16 @@ class World:
             if op.done(final, number):
                 return [op.columns(batch, {"last": final}) for batch in self.batches(op)]
         raise RuntimeError(f"{type(op).__name__} is not done after 10,000 rounds")
+
+
+def edited(texts: pa.Array, cuts: pa.Array) -> pa.Array:
+    """The texts after their cuts, by slicing bytes."""
+    out = []
+    for text, row in zip(texts.cast(pa.large_binary()).to_pylist(), cuts.to_pylist(), strict=True):
+        for cut in reversed(row or []):
+            text = text[: cut["start"]] + (cut["text"] or "").encode() + text[cut["end"] :]
+        out.append(text)
+    return pa.array(out, pa.large_binary()).view(pa.large_string())
 
 
 def run_shape(world: World, name: str, op: c.ColumnOp, batches: Batches, uses: c.Uses) -> list[c.Columns]:
