@@ -172,10 +172,10 @@ class Graph:
         after = alive
         if "drop" in adds or quarantine:
             after = Alive("drop", node.name, key, positional, (alive,))
+        needed = set[str]().union(*(b.needs for b in body)) - {b.name for b in body}
         made = Node(node.name, node.op, spec, op.model_dump(mode="json"), shape_of(op), scope.inputs, uses,
                     artifacts, reads, adds, key, alive, after, positional, scope.recipe, face, data,
-                    node.resources, quarantine, node.guard, frozenset(set[str]().union(*(b.needs for b in body))
-                    - {b.name for b in body}))  # fmt: skip
+                    node.resources, quarantine, node.guard, frozenset(needed))  # fmt: skip
         self.nodes[node.name] = made
         return made
 

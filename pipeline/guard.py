@@ -39,10 +39,11 @@ class Guarding:
 
 
 def tally(context: Guarding, index: int) -> dict[str, Any]:
-    """One shard's {"counts": {source: [rows, dropped]}, "samples": {source: uids}}: small, and kept in the store."""
+    """One shard's {"counts": {source: [rows, dropped]}, "samples": {source: uids}}, kept in the store."""
     store, guard, node = context.store, context.guard, context.node
     view = ShardView(store, context.manifest, index)
-    place = f"nodes/{node.key}/guard/{key_of(guard.before.identity(), context.group)}-{view.shard.id}.json"
+    asked = key_of(guard.before.identity(), context.group)
+    place = f"nodes/{node.key}/guard/{asked}-{view.shard.id}@{view.shard.base}.json"
     known = store.record(place)
     if known is None:
         store.commit_record(place, _counted(view, context))

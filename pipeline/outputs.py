@@ -32,8 +32,8 @@ def check_outputs(config: Config, graph: Graph) -> None:
         edits = graph.edits((node,)) if export.format == "index" else ()
         if edits:
             raise ConfigError(
-                f"{config.where('export')}: {edits[-1].node} edits the text, which format: index leaves where "
-                f"it is; write {node} as parquet, arrow or jsonl.zst"
+                f"{config.where('export')}: {edits[-1].node} edits the text, which format: index leaves "
+                f"where it is; write {node} as parquet, arrow or jsonl.zst"
             )
     train = config.train
     if train is None:

@@ -17,8 +17,8 @@ from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine, make_engine
-from pipeline.export import Export, identity, write_export
 from pipeline.errors import ConfigError
+from pipeline.export import Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.guard import ALL
 from pipeline.ledger import Ledger
