@@ -27,6 +27,7 @@ class Kind(Enum):
     NUMBER = "a number"
     INTEGER = "an integer"
     STRING = "a string"
+    ORDERED = "a number, a date, a time or a string"
     VECTOR = "a list of floats"
     ANY = "any type"
 
@@ -40,15 +41,17 @@ Uses = Mapping[str, Artifact]
 
 @dataclass(frozen=True)
 class UserFile:
-    """Marks a field that names a file or folder: the plan resolves it against the config's folder,
-    and its content, not its name, enters the operator's identity."""
+    """Marks a field that names a file or folder, or a tuple of them: the plan resolves it against the
+    config's folder, and its content, not its name, enters the operator's identity."""
 
     what: str = "file"
     hub: bool = False  # a hub name (`org/model`) is accepted where no such folder exists
+    index: bool = False  # near-duplicate indexes, which the plan replaces by the parts they have now
 
 
 FilePath = Annotated[str, UserFile("file")]
 ModelPath = Annotated[str, UserFile("model folder", hub=True)]
+IndexPaths = Annotated[tuple[str, ...] | None, UserFile("near-duplicate index", index=True)]
 
 
 class Operator(BaseModel):
@@ -232,8 +235,8 @@ class ReduceOp(ColumnOp):
     @abstractmethod
     def combine(self, messages: pa.RecordBatch, starts: np.ndarray) -> Columns:
         """One row of payload for every run of equal keys; run i begins at messages[starts[i]] and ends
-        where the next one begins. `messages` has key, key2, uid and the payload. Associative,
-        commutative, exact."""
+        where the next one begins. `messages` has key, key2 and the payload. Associative, commutative,
+        exact."""
 
     @abstractmethod
     def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:
@@ -247,8 +250,8 @@ class Part:
     name: unique in the recipe; other parts read its columns as `/name.column` and name its artifact
         in `uses`. op: the operator's name. fields: its fields. uses: the name under which the
         operator gets an artifact -> the part that makes it. source: a data file or glob which this
-        part (a fold, a fit) runs over instead of the recipe's input; it is read with the columns
-        named in the config's own source, falling back to `text`.
+        part (a fold, a fit) runs over instead of the recipe's input; its `text` is the column named in
+        the config's own source, or else `text`, if it has one; all columns have their own names too.
     """
 
     name: str

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.kernels.counter import mix64
+from operators.kernels.cuts import bytes_cut
 from pipeline.compute import QUARANTINE
 from pipeline.errors import DataError
 from pipeline.graph import Graph
@@ -29,7 +30,8 @@ IDENTITIES = ("kept", "twin", "cluster", "order", "drop", QUARANTINE)
 
 @dataclass(frozen=True)
 class Entry:
-    """What is counted for one node. tokens: the column that counts them, where there is one."""
+    """What is counted for one node. tokens: the column that counts them, where there is one. edits: the
+    cuts that were made in the text above the node, and after it."""
 
     name: str
     key: str
@@ -38,6 +40,7 @@ class Entry:
     drops: bool
     positional: bool
     tokens: Column | None
+    edits: tuple[tuple[Column, ...], tuple[Column, ...]] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def _is_number(dtype: pa.DataType) -> bool:
 def _entry(graph: Graph, node: Node) -> Entry:
     tokens = graph.nearest_column("tokens", node.name)
     whole = tokens if tokens is not None and pa.types.is_integer(tokens.dtype) else None
-    return Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, whole)
+    edits = graph.edits(node.inputs), graph.edits((node.name,))
+    return Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, whole, edits)
 
 
 def group_column(manifest: Manifest) -> str | None:
@@ -111,8 +115,8 @@ def _count(view: ShardView, entry: Entry, size: np.ndarray) -> dict[str, Any]:
     found: dict[str, Any] = {
         "rows_in": int(before.sum()),
         "rows_out": int(after.sum()),
-        "bytes_in": int(size[before].sum()),
-        "bytes_out": int(size[after].sum()),
+        "bytes_in": int((size - _cut_away(view, entry.edits[0]))[before].sum()),
+        "bytes_out": int((size - _cut_away(view, entry.edits[1]))[after].sum()),
         "tokens_in": _sum(view, entry.tokens, before),
         "tokens_out": _sum(view, entry.tokens, after),
         "dropped": {},
@@ -127,6 +131,15 @@ def _count(view: ShardView, entry: Entry, size: np.ndarray) -> dict[str, Any]:
         found["dropped"] = {v["values"]: v["counts"] for v in pc.value_counts(names).to_pylist()}
         found["samples"] = _samples(view, entry, gone, names)
     return found
+
+
+def _cut_away(view: ShardView, edits: Sequence[Column]) -> np.ndarray:
+    """Bytes that each row of the shard has lost to the nodes that edit the text."""
+    lost = np.zeros(view.shard.rows, np.int64)
+    for edit in edits:
+        rows = np.flatnonzero(view.covered(edit.key, edit.positional)).astype(np.uint32)
+        lost[rows] += bytes_cut(view.values(edit, rows))
+    return lost
 
 
 def _sum(view: ShardView, column: Column | None, mask: Mask) -> int | None:

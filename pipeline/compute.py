@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from operators.contract import DROP, Adds, Columns
-from pipeline.errors import DataError, ResourceError, TamisError
+from pipeline.errors import ConfigError, DataError, ResourceError, TamisError
 from pipeline.nodes import Node
 from pipeline.view import Rows, ShardView
 
@@ -37,6 +37,10 @@ def located(what: str, view: ShardView | None = None, rows: Rows | None = None) 
         yield
     except TamisError:
         raise
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{what} needs the package {error.name!r}, which is not installed; pip install 'tamis[all]'"
+        ) from error
     except MemoryError as error:
         raise ResourceError(
             f"{what} ran out of memory; give it a smaller batch (resources: batch)"
@@ -92,12 +96,32 @@ def _set_aside(node: Node, rows: Rows, error: Exception) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"row": pa.array(rows, pa.uint32()), **columns})
 
 
-def commit(view: ShardView, node: Node, rows: Rows, parts: Sequence[pa.RecordBatch]) -> int:
+def with_nulls(node: Node, rows: Rows, parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The parts, and nulls for those of the rows that they lack, by row."""
+    have = np.concatenate([np.empty(0, np.uint32), *(np.asarray(part.column("row")) for part in parts)])
+    lacking = np.setdiff1d(rows, have, assume_unique=True)
+    if not len(lacking):
+        return parts
+    types = {**node.adds, **({"drop": DROP, QUARANTINE: pa.large_string()} if node.quarantine else {})}
+    nulls = {name: pa.nulls(len(lacking), dtype) for name, dtype in types.items()}
+    rest = pa.RecordBatch.from_pydict({"row": pa.array(lacking, pa.uint32()), **nulls})
+    table = pa.Table.from_batches([*parts, rest]).unify_dictionaries()
+    return table.take(pa.array(np.argsort(np.concatenate([have, lacking])))).to_batches()
+
+
+def commit(view: ShardView, node: Node, rows: Rows, parts: list[pa.RecordBatch]) -> int:
     """Commit a fragment, named by its first row; another attempt's stays if it was first, and only
-    the rows that it lacks (another run may know of other rows) are committed beside it. Bytes written."""
+    the rows that it lacks (another run may know of other rows) are committed beside it. Bytes written.
+
+    Empties `parts`, as they may be as big as the shard's text."""
     folder = view.folder(node.key, node.positional)
-    table = pa.Table.from_batches(parts) if parts else _nothing(node)
-    table = table.unify_dictionaries().combine_chunks()
+    table = (pa.Table.from_batches(parts) if parts else _nothing(node)).unify_dictionaries()
+    parts.clear()
+    columns = {}
+    for name in table.column_names:  # one by one, so that the table is never held twice
+        columns[name] = table[name].combine_chunks()
+        table = table.drop_columns([name])
+    table = pa.table(columns)
     record = view.store.put_batches(folder, table.schema, iter(table.to_batches()))
     size, first = int(record["bytes"]), int(rows[0]) if len(rows) else 0
     record["first"], record["dropped"] = first, _reasons(table)

@@ -59,7 +59,7 @@ class Trial:
 
     @cached_property
     def body(self) -> tuple[tuple[Part, Operator], ...]:
-        """The parts of a recipe or of a loop's first round, the parts of these included."""
+        """The parts of a recipe or of a loop's first two rounds, the parts of these included."""
         return tuple(_body(self.operator, self.base))
 
     def inner(self) -> str:
@@ -89,7 +89,8 @@ class Trial:
 
 def _body(operator: Operator, base: Path) -> Iterator[tuple[Part, Operator]]:
     parts = operator.parts() if isinstance(operator, Recipe) else []
-    parts = operator.step(0) if isinstance(operator, LoopOp) else parts
+    if isinstance(operator, LoopOp):
+        parts = list({part.name: part for part in operator.step(1) + operator.step(0)}.values())
     for part in parts:
         made = find(part.op, base).build(part.fields)
         yield part, made

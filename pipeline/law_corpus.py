@@ -109,6 +109,15 @@ def _numbers(rows: int) -> pa.Array:
     return pa.array([*special, *plain.tolist()[len(special) :]][:rows], pa.float64())
 
 
+def _vectors(rows: int) -> pa.Array:
+    """Lists of four floats: some without a direction, some equal, some nearly so."""
+    odd = [None, [], [0.0] * 4, [1.0, None, 1.0, 1.0], [float("nan"), 1.0, 1.0, 1.0]]
+    odd += [[float("inf"), 1.0, 1.0, 1.0], [5e-324] * 4, [1e300, -1e300, 1e300, 1e300]]
+    angle = (_luck(rows * 4, 4) % np.uint64(7)).astype(np.float64).reshape(rows, 4) - 2.9
+    plain = np.repeat(angle[::2], 2, axis=0)[:rows] + np.arange(rows)[:, None] % 2 * [0.0, 0.0, 0.01, 0.1]
+    return pa.array([*odd, *plain.tolist()[len(odd) :]][:rows], pa.list_(pa.float64()))
+
+
 def corpus(rows: int = ROWS) -> pa.Table:
     """The columns text, id, domain, score, label and words."""
     own = texts(rows)
@@ -139,8 +148,12 @@ def made_up(kind: pa.DataType | Kind, rows: int) -> pa.Array:
     """A column of this type; floats and strings are hostile, integers at least 0 and without nulls.
 
     NotImplementedError for types that nobody has needed yet."""
-    if kind in (Kind.NUMBER, Kind.INTEGER):
-        return _numbers(rows) if kind is Kind.NUMBER else made_up(pa.int64(), rows)
+    if kind in (Kind.NUMBER, Kind.ORDERED):
+        return _numbers(rows)
+    if kind is Kind.INTEGER:
+        return made_up(pa.int64(), rows)
+    if kind is Kind.VECTOR:
+        return _vectors(rows)
     if isinstance(kind, Kind) or kind in (pa.string(), TEXT):
         return pa.array(texts(rows), pa.string())
     luck = _luck(rows, 3)

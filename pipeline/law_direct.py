@@ -31,10 +31,10 @@ from pipeline.engine import Engine, Resources
 from pipeline.law_bench import BrokenLaw
 from pipeline.law_compare import close
 from pipeline.manifest import Manifest
-from pipeline.messages import Outbox, combine, sort_order
+from pipeline.messages import Outbox, combine, with_key2, with_uid
 from pipeline.nodes import SIZE, Node
 from pipeline.store import Store
-from pipeline.tasks import Scan, Scoring, load_uses
+from pipeline.tasks import Scan, Scoring, chosen, load_uses
 from pipeline.view import ShardView
 
 ROUNDS = 2  # of a loop's rounds the first and one that reads the one before
@@ -132,14 +132,12 @@ def _exchanged(op: ShuffleOp | ReduceOp, batch: pa.RecordBatch, uses: Uses) -> C
     sent = op.emit(batch, uses)
     outbox = Outbox(op)
     outbox.add(_all(batch), 0, sent)
-    messages = outbox.parts[0]
-    order = sort_order(messages, op)
-    ordered = messages.take(pa.array(order))
+    ordered, order = outbox.sorted()
     if isinstance(op, ReduceOp):
         summary, run = combine(op, ordered)
         answers = summary.select(list(op.emits)).take(pa.array(run))
     else:
-        answers = _replied(op, ordered)
+        answers = _replied(op, with_key2(with_uid(ordered, 0)))
     back = answers.take(pa.array(np.argsort(order, kind="stable")))
     uid = batch.column("uid") if "uid" in batch.schema.names else pa.array(_all(batch).astype(np.int64))
     replies = back.append_column("row", pa.array(np.asarray(sent.row, np.int64)))
@@ -202,9 +200,9 @@ class Recorder:
 
 def _case(store: Store, manifest: Manifest, node: Node) -> Case:
     view = ShardView(store, manifest, 0)
-    rows = np.flatnonzero(view.alive(node.alive)).astype(np.uint32)[:BATCH_ROWS]
-    some, read = next(view.read(view.source_columns(node.reads), rows, BATCH_ROWS), (rows[:0], None))
     op = node.build()
+    rows = np.flatnonzero(chosen(view, node, op, view.alive(node.alive))).astype(np.uint32)[:BATCH_ROWS]
+    some, read = next(view.read(view.source_columns(node.reads), rows, BATCH_ROWS), (rows[:0], None))
     model = op.load("cpu") if isinstance(op, ScoreOp) else None
     return Case(node.name, op, view.assemble(node.reads, some, read), load_uses(store, node), model)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from operators.contract import DROP, ColumnOp, Kind, Operator, ReduceOp, ShuffleOp
+from operators.contract import DROP, ColumnOp, Kind, MapOp, Operator, ReduceOp, ShuffleOp
 from pipeline.catalog import OpSpec
 from pipeline.errors import ConfigError
 from pipeline.law_bench import BrokenLaw
@@ -77,6 +77,11 @@ def _declared(operator: ColumnOp) -> None:
         for column, dtype in first.items():
             if not isinstance(dtype, allowed):
                 raise BrokenLaw(f"{name}[{column!r}] is {dtype!r}, not an Arrow type such as pa.int64()")
+    where = operator.where if isinstance(operator, MapOp | ReduceOp | ShuffleOp) else ""
+    if where and operator.reads.get(where) != pa.bool_():
+        raise BrokenLaw(
+            f"where is {where!r}, but reads[{where!r}] is not pa.bool_(): name a column of truths"
+        )
     if operator.adds.get("drop", DROP) != DROP:
         raise BrokenLaw(f"adds['drop'] is {operator.adds['drop']}; a drop column is DROP, see drop_column()")
     if clash := sorted(set(operator.adds) & {"uid", "key", "row", "quarantine"}):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,79 +13,121 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.contract import Emission, ReduceOp, ShuffleOp
-from operators.kernels.counter import mix64
+from operators.kernels.radix import mixed, sort_order
+from operators.kernels.taking import take
 from pipeline.store import Store
 
 RANGES = 4096  # the finest partition: reducers take whole ranges
 CHUNK_ROWS = 65_536
+RUN_MESSAGES = 1 << 20  # of a shard that a task holds before it writes them
 LEAST_ROWS = 256  # of each run that a merge holds, however many there are
 
 Ints = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
 
 
 class Outbox:
-    """Collects the messages of one shard and writes them sorted, as one file with an index."""
+    """Collects the messages of one shard and writes them as sorted runs, each a file with an index."""
 
-    def __init__(self, operator: ShuffleOp | ReduceOp) -> None:
-        self.operator = operator
+    def __init__(self, operator: ShuffleOp | ReduceOp, store: Store | None = None, folder: str = "") -> None:
+        self.operator, self.store, self.folder = operator, store, folder
+        self.base = 0
         self.rows: list[npt.NDArray[np.uint32]] = []
-        self.parts: list[pa.RecordBatch] = []
+        self.lengths: list[Ints] = []
+        self.slots: list[npt.NDArray[np.uint32]] = []
+        self.record: dict[str, Any] = {"messages": [], "rows": 0, "bytes": 0, "payload_bytes": 0}
+        self._start()
+
+    def _start(self) -> None:
+        """Of the run under way: the keys, the sender of each message, the payload."""
+        self.many = 0
+        self.keys: list[UInt64s] = []
+        self.keys2: list[UInt64s] = []
+        self.senders: list[npt.NDArray[np.uint32]] = []
+        self.payload: dict[str, list[pa.Array]] = {name: [] for name in self.operator.emits}
 
     def add(self, rows: npt.NDArray[np.uint32], base: int, sent: Emission) -> None:
         """Take a batch's messages; ValueError when the operator breaks the contract."""
         emits = self.operator.emits
         count = len(sent.key)
-        key2 = np.zeros(count, np.uint64) if sent.key2 is None else sent.key2
         row = np.asarray(sent.row, np.int64)
-        if len(row) != count or len(key2) != count or (count and (np.diff(row) < 0).any()):
+        key2 = None if sent.key2 is None else np.asarray(sent.key2, np.uint64)
+        if len(row) != count or (key2 is not None and len(key2) != count) or (row[1:] < row[:-1]).any():
             raise ValueError("emit: row, key and key2 must be equally long, row ascending")
         if set(sent.payload) != set(emits):
             raise ValueError(f"emit gave the payload {sorted(sent.payload)}, emits says {sorted(emits)}")
-        shard_rows = rows[row]
-        columns: dict[str, pa.Array] = {
-            "key": pa.array(np.asarray(sent.key, np.uint64)),
-            "key2": pa.array(np.asarray(key2, np.uint64)),
-            "uid": pa.array(shard_rows.astype(np.int64) + base),
-        }
         for name, dtype in emits.items():
-            columns[name] = _typed(sent.payload[name], dtype, name, count)
-        self.rows.append(shard_rows)
-        self.parts.append(pa.RecordBatch.from_pydict(columns))
+            self.payload[name].append(_typed(sent.payload[name], dtype, name, count))
+        self.base = base
+        lengths = np.bincount(row, minlength=len(rows))
+        self.rows.append(rows[lengths > 0])
+        self.lengths.append(lengths[lengths > 0])
+        self.keys.append(np.asarray(sent.key, np.uint64))
+        self.keys2.append(np.zeros(count, np.uint64) if key2 is None else key2)
+        if isinstance(self.operator, ShuffleOp):
+            self.senders.append(rows[row])
+        self.many += count
+        if self.store is not None and self.many >= RUN_MESSAGES:
+            self._end_run(self.store)
 
-    def seal(self, store: Store, name: str, folder: str) -> dict[str, Any]:
-        """Commit the messages: `name` is the record. Rows of the home file say which row waits for
-        which message's reply."""
-        schema = message_schema(self.operator)
-        whole = pa.Table.from_batches(self.parts, schema).combine_chunks()
-        batch = whole.to_batches()[0] if whole.num_rows else empty(schema)
-        rows = np.concatenate(self.rows) if self.rows else np.empty(0, np.uint32)
-        order = sort_order(batch, self.operator)
-        batch = batch.take(pa.array(order))
+    def sorted(self) -> tuple[pa.RecordBatch, npt.NDArray[np.uint32]]:
+        """The run's messages, sorted: key, key2 (where one is not 0), for a ShuffleOp the sender's row in
+        the shard (uint32) as `uid`, the payload; and the place of each in the order of emission."""
+        columns = {"key": _joined(self.keys, np.uint64)}
+        if any(key2.any() for key2 in self.keys2):
+            columns["key2"] = _joined(self.keys2, np.uint64)
+        if isinstance(self.operator, ShuffleOp):
+            columns["uid"] = _joined(self.senders, np.uint32)
+        payload = {
+            name: pa.concat_arrays(self.payload[name]) if self.payload[name] else pa.array([], dtype)
+            for name, dtype in self.operator.emits.items()
+        }
+        batch = pa.RecordBatch.from_pydict({n: pa.array(c) for n, c in columns.items()} | payload)
+        order = message_order(batch, self.operator)
+        return taken(batch, order), order
+
+    def _end_run(self, store: Store) -> None:
+        """Write the run, and remember where in it each message's reply will be."""
+        batch, order = self.sorted()
+        slot = np.empty(len(order), np.uint32)
         if isinstance(self.operator, ReduceOp):
             batch, run = combine(self.operator, batch)
-            slot = np.empty(len(order), np.int64)
             slot[order] = run
-            batch = batch.append_column("slot", pa.array(np.arange(batch.num_rows)))
         else:
-            slot = np.arange(len(order))
-            batch = batch.append_column("slot", pa.array(order))
-        home = pa.record_batch({"row": pa.array(rows, pa.uint32()), "slot": pa.array(slot, pa.int64())})
-        mixed = mix64(_u64(batch, "key"))
-        index = np.searchsorted(mixed >> np.uint64(52), np.arange(RANGES + 1, dtype=np.uint64))
-        stored = _with_index(batch.schema, index)
+            slot[order] = np.arange(len(order), dtype=np.uint32)
+        self.slots.append(slot + np.uint32(self.record["rows"]))
+        lows = np.arange(RANGES, dtype=np.uint64) << np.uint64(52)
+        index = np.append(np.searchsorted(mixed(_u64(batch, "key")), lows), batch.num_rows)
+        about = {"index": base64.b64encode(index.astype("<i8").tobytes()), "base": str(self.base)}
         chunks = (batch.slice(i, CHUNK_ROWS) for i in range(0, batch.num_rows, CHUNK_ROWS))
-        record = store.put_batches(folder, stored, chunks)
-        record["messages"] = record.pop("file")
-        record["home"] = store.put_batches(folder, home.schema, iter([home]))["file"]
-        record["payload_bytes"] = batch.nbytes
-        store.commit_record(name, record)
-        return record
+        written = store.put_batches(self.folder, batch.schema.with_metadata(about), chunks)
+        self.record["messages"].append(written["file"])
+        self.record["rows"] += batch.num_rows
+        self.record["bytes"] += written["bytes"]
+        self.record["payload_bytes"] += batch.nbytes
+        self._start()
+
+    def seal(self, store: Store, name: str) -> dict[str, Any]:
+        """Commit the messages: `name` is the record. The home file says for every row which messages'
+        replies it waits for: their places in all runs, one after the other."""
+        self._end_run(store)
+        ends = np.concatenate([[0], np.cumsum(_joined(self.lengths, np.int64))]).astype(np.int64)
+        slots = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(_joined(self.slots, np.uint32)))
+        home = pa.record_batch({"row": pa.array(_joined(self.rows, np.uint32)), "slots": slots})
+        written = store.put_batches(self.folder, home.schema, iter([home]))
+        self.record["home"] = written["file"]
+        self.record["bytes"] += written["bytes"]
+        store.commit_record(name, self.record)
+        return self.record
 
 
-def message_schema(operator: ShuffleOp | ReduceOp) -> pa.Schema:
-    """key, key2, uid, then the payload."""
-    fields = [("key", pa.uint64()), ("key2", pa.uint64()), ("uid", pa.int64()), *operator.emits.items()]
-    return pa.schema(fields)
+def message_files(node: str, record: dict[str, Any]) -> tuple[str, ...]:
+    """The runs that an Outbox wrote for a node and one shard, as names in the store."""
+    return tuple(f"nodes/{node}/emit/{file}" for file in record["messages"])
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
 
 
 def empty(schema: pa.Schema) -> pa.RecordBatch:
@@ -98,45 +141,65 @@ def _typed(values: Any, dtype: pa.DataType, name: str, count: int) -> pa.Array:
     return array
 
 
-def _u64(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
+def _u64(batch: pa.RecordBatch, name: str) -> UInt64s:
     return np.asarray(batch.column(name).to_numpy(zero_copy_only=False), dtype=np.uint64)
 
 
-def sort_order(batch: pa.RecordBatch, operator: ShuffleOp | ReduceOp) -> Ints:
-    """Stable order by mixed key, key2, the operator's order columns, uid (and slot, where there is one)."""
-    keys = [mix64(_u64(batch, "key"))]
-    if _u64(batch, "key2").any():
+def message_order(batch: pa.RecordBatch, operator: ShuffleOp | ReduceOp) -> npt.NDArray[np.uint32]:
+    """Stable order by mixed key, key2 and the operator's order columns."""
+    keys: list[npt.NDArray[Any]] = [mixed(_u64(batch, "key"))]
+    if "key2" in batch.schema.names:
         keys.append(_u64(batch, "key2"))
     if isinstance(operator, ShuffleOp):
         keys += [batch.column(name).to_numpy(zero_copy_only=False) for name in operator.order]
-    keys.append(batch.column("uid").to_numpy(zero_copy_only=False))
-    if len(keys) == 2 and (np.diff(keys[1]) >= 0).all():
-        return np.asarray(np.argsort(keys[0], kind="stable"))
-    return np.asarray(np.lexsort(keys[::-1]))
+    return sort_order(keys)
+
+
+def taken(batch: pa.RecordBatch, order: npt.NDArray[Any]) -> pa.RecordBatch:
+    """The rows in that order."""
+    return pa.RecordBatch.from_arrays([take(c, order) for c in batch.columns], schema=batch.schema)
 
 
 def runs(batch: pa.RecordBatch) -> Ints:
     """Where each run of equal keys begins, and the end: (runs + 1,)."""
-    key, key2 = _u64(batch, "key"), _u64(batch, "key2")
+    key = _u64(batch, "key")
     if not len(key):
         return np.zeros(1, np.int64)
-    new = np.flatnonzero((key[1:] != key[:-1]) | (key2[1:] != key2[:-1])) + 1
-    return np.concatenate([[0], new, [len(key)]]).astype(np.int64)
+    new = key[1:] != key[:-1]
+    if "key2" in batch.schema.names:
+        key2 = _u64(batch, "key2")
+        new |= key2[1:] != key2[:-1]
+    return np.concatenate([[0], np.flatnonzero(new) + 1, [len(key)]]).astype(np.int64)
 
 
 def combine(operator: ReduceOp, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Ints]:
     """One message for every run of equal keys, and the run of every message."""
     starts = runs(batch)
     run = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    payload = operator.combine(batch, starts[:-1])
-    columns = {name: batch.column(name).take(pa.array(starts[:-1])) for name in ("key", "key2", "uid")}
+    payload = operator.combine(with_key2(batch), starts[:-1])
+    if set(payload) != set(operator.emits):
+        raise ValueError(f"combine gave {sorted(payload)}, emits says {sorted(operator.emits)}")
+    heads = pa.array(starts[:-1])
+    keys = [name for name in ("key", "key2") if name in batch.schema.names]
+    columns = {name: batch.column(name).take(heads) for name in keys}
     for name, dtype in operator.emits.items():
         columns[name] = _typed(payload[name], dtype, name, len(starts) - 1)
     return pa.RecordBatch.from_pydict(columns), run
 
 
-def _with_index(schema: pa.Schema, index: Ints) -> pa.Schema:
-    return schema.with_metadata({"index": json.dumps(index.tolist())})
+def with_key2(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The messages as operators get them: zeros stand for a second key that nobody gave."""
+    if "key2" in batch.schema.names:
+        return batch
+    return batch.add_column(1, "key2", pa.array(np.zeros(batch.num_rows, np.uint64)))
+
+
+def with_uid(batch: pa.RecordBatch, base: int) -> pa.RecordBatch:
+    """The same messages with the sender's uid in place of its row in the shard, whose first uid is `base`."""
+    if "uid" not in batch.schema.names:
+        return batch
+    uid = np.asarray(batch.column("uid")).astype(np.int64) + base
+    return batch.set_column(batch.schema.get_field_index("uid"), "uid", pa.array(uid))
 
 
 @dataclass
@@ -144,12 +207,13 @@ class Run:
     """A sorted range of one message file, read a chunk at a time."""
 
     reader: pa.ipc.RecordBatchFileReader
-    home: int  # which map task wrote it
+    home: int  # its number among all runs, by which the replies find back
+    base: int  # the uid of its row 0
     at: int
     stop: int
 
     def take(self, rows: int) -> pa.RecordBatch:
-        """The next rows, tagged with their home; none at the end."""
+        """The next rows, tagged with their home."""
         parts = []
         stop = min(self.at + rows, self.stop)
         while self.at < stop:
@@ -157,8 +221,10 @@ class Run:
             size = min(CHUNK_ROWS - offset, stop - self.at)
             parts.append(self.reader.get_batch(chunk).slice(offset, size))
             self.at += size
-        batch = pa.concat_batches(parts)
-        return batch.append_column("home", pa.array(np.full(len(batch), self.home, np.int32)))
+        batch = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        return with_uid(batch, self.base).append_column(
+            "home", pa.array(np.full(len(batch), self.home, np.int32))
+        )
 
     @property
     def ended(self) -> bool:
@@ -166,34 +232,49 @@ class Run:
 
 
 def open_runs(store: Store, names: Sequence[str], low: int, high: int) -> list[Run]:
-    """The ranges [low, high) of every map task's messages."""
+    """The ranges [low, high) of the runs of these names, which are in the order of their rows."""
     found = []
     for home, name in enumerate(names):
         reader = store.open_arrow(name, ranges=True)
-        index = json.loads(reader.schema.metadata[b"index"])
+        about = reader.schema.metadata
+        index = np.frombuffer(base64.b64decode(about[b"index"]), "<i8")
         if index[low] < index[high]:
-            found.append(Run(reader, home, index[low], index[high]))
+            found.append(Run(reader, home, int(about[b"base"]), int(index[low]), int(index[high])))
     return found
 
 
 def merge(found: list[Run], operator: ShuffleOp | ReduceOp, budget_rows: int) -> Iterator[pa.RecordBatch]:
     """All messages of the runs as one sorted stream in bounded memory: hold a chunk of each run,
-    give out what no unread message can precede, refill the runs whose chunk is used up."""
+    give out what no unread message can precede, refill the runs whose chunk is used up.
+
+    Runs come in the order of their rows, so a stable sort leaves equal messages in that of their uids.
+    """
     share = max(LEAST_ROWS, budget_rows // max(1, len(found)))
+    wide = any("key2" in run.reader.schema.names for run in found)
     held: dict[int, pa.RecordBatch] = {}
     while True:
-        held |= {i: run.take(share) for i, run in enumerate(found) if i not in held and not run.ended}
+        for i, run in enumerate(found):
+            if i not in held and not run.ended:
+                held[i] = with_key2(run.take(share)) if wide else run.take(share)
         if not held:
             return
-        ends = np.cumsum([part.num_rows for part in held.values()])
-        table = pa.concat_batches(list(held.values()))
-        order = sort_order(table, operator)
+        parts = sorted(held.items())
+        if len(found) == 1:
+            yield from _slices(parts[0][1])
+            held.clear()
+            continue
+        ends = np.cumsum([part.num_rows for _, part in parts])
+        table = pa.concat_batches([part for _, part in parts])
+        order = message_order(table, operator)
         # A run's unread messages come after the last one that is held of it.
-        open_ends = [end - 1 for end, i in zip(ends, held, strict=True) if not found[i].ended]
-        ready = int(np.isin(order, open_ends).argmax()) + 1 if open_ends else len(order)
-        yield from _slices(table.take(pa.array(order[:ready])))
-        used = np.diff(np.searchsorted(np.sort(order[:ready]), np.concatenate([[0], ends])))
-        left = ((i, part.slice(n)) for (i, part), n in zip(held.items(), used, strict=True))
+        is_end = np.zeros(len(order), bool)
+        is_end[[end - 1 for end, (i, _) in zip(ends, parts, strict=True) if not found[i].ended]] = True
+        ready = int(is_end[order].argmax()) + 1 if is_end.any() else len(order)
+        yield from _slices(taken(table, order[:ready]))
+        given = np.zeros(len(order) + 1, np.int64)
+        given[order[:ready] + 1] = 1
+        bounds = np.cumsum(given)[np.concatenate([[0], ends])]
+        left = ((i, part.slice(b - a)) for (i, part), (a, b) in zip(parts, pairwise(bounds), strict=True))
         held = {i: part for i, part in left if part.num_rows}
 
 

@@ -119,8 +119,13 @@ def identity_of(op: Operator) -> dict[str, Any]:
     """An operator's fields, files by their content."""
     fields: dict[str, Any] = op.model_dump(mode="json")
     for name, info in type(op).model_fields.items():
-        if any(isinstance(m, UserFile) for m in info.metadata) and isinstance(fields[name], str):
-            fields[name] = content_identity(fields[name])
+        if not any(isinstance(m, UserFile) for m in info.metadata):
+            continue
+        value = fields[name]
+        if isinstance(value, str):
+            fields[name] = content_identity(value)
+        elif isinstance(value, list):
+            fields[name] = [content_identity(path) for path in value]
     return fields
 
 
@@ -146,6 +151,9 @@ def fits(have: pa.DataType, want: pa.DataType | Kind) -> bool:
             return bool(pa.types.is_integer(have) or pa.types.is_floating(have))
         case Kind.STRING:
             return have in (pa.string(), pa.large_string())
+        case Kind.ORDERED:
+            plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_temporal)
+            return any(one(have) for one in plain) or have in (pa.string(), pa.large_string())
         case Kind.VECTOR:
             lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
             return any(one(have) for one in lists) and bool(pa.types.is_floating(have.value_type))

@@ -15,7 +15,7 @@ from pipeline.suggest import did_you_mean
 
 Rows = npt.NDArray[np.uint32]
 Read = tuple[Rows, pa.RecordBatch]
-BATCH_BYTES = 32_000_000
+BATCH_BYTES = 8_000_000  # decoded and used while the cache still holds it
 
 
 def read_rows(

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 
-from pipeline import units
+from pipeline import numba_cache, units
 from pipeline.charts import histogram
 from pipeline.compare_text import sample_groups
 from pipeline.curves import arms_of, forest, panels, point
@@ -75,8 +75,12 @@ def render(run: Mapping[str, Any]) -> str:
 @cache
 def _environment() -> Environment:
     # StrictUndefined would refuse an absent optional field, so the templates use .get on run data.
+    # Compiling the templates takes ten times as long as filling them in: their code is kept.
+    folder = numba_cache.root() / "templates"
+    folder.mkdir(mode=0o700, exist_ok=True)
     env = Environment(
         loader=PackageLoader("pipeline", "templates"),
+        bytecode_cache=FileSystemBytecodeCache(str(folder)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,33 +12,56 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import ReduceOp, ShuffleOp
+from operators.kernels.radix import sort_order
 from pipeline.compute import checked, commit, located
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
-from pipeline.messages import CHUNK_ROWS, RANGES, Ints, combine, merge, open_runs, runs
+from pipeline.messages import (
+    CHUNK_ROWS,
+    RANGES,
+    Ints,
+    combine,
+    empty,
+    merge,
+    open_runs,
+    runs,
+    taken,
+    with_key2,
+)
 from pipeline.nodes import Node
 from pipeline.store import Store
 from pipeline.tasks import Done
 from pipeline.view import ShardView
 
 REDUCE_BYTES = 64 << 20  # what a reducer holds of its partition at once
+SORT_BYTES = 48  # that sorting takes beside each message
 SEGMENT_BYTES = 64 << 20  # what it holds of the replies before it writes them
 
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The context of reduce and home tasks. emits: the message file of every shard, in shard order."""
+    """The context of reduce and home tasks. emits: the runs of every shard, in shard order."""
 
     store: Store
     manifest: Manifest
     node: Node
-    emits: tuple[str, ...]
+    emits: tuple[tuple[str, ...], ...]
     bounds: tuple[int, ...]  # reducer r answers the ranges [bounds[r], bounds[r + 1])
     row_bytes: int
 
     @property
     def folder(self) -> str:
         return f"nodes/{self.node.key}/reply"
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs of all shards; a run's number is its place here."""
+        return [name for names in self.emits for name in names]
+
+    def runs_of(self, index: int) -> range:
+        """The numbers of a shard's runs."""
+        first = sum(map(len, self.emits[:index]))
+        return range(first, first + len(self.emits[index]))
 
 
 def bounds_for(payload_bytes: int) -> tuple[int, ...]:
@@ -57,8 +80,8 @@ def reduce(context: Shuffle, reducer: int) -> Done:
     began, cpu = time.perf_counter(), time.thread_time()
     operator = context.node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
-    found = open_runs(store, context.emits, context.bounds[reducer], context.bounds[reducer + 1])
-    budget_rows = max(CHUNK_ROWS, REDUCE_BYTES // max(1, context.row_bytes))
+    found = open_runs(store, context.runs, context.bounds[reducer], context.bounds[reducer + 1])
+    budget_rows = max(CHUNK_ROWS, REDUCE_BYTES // (context.row_bytes + SORT_BYTES))
     stream = merge(found, operator, budget_rows)
     with located(f"{context.node.name} ({context.node.op}), partition {reducer}"):
         answers = _answers(operator, stream)
@@ -72,8 +95,13 @@ def reply_types(operator: ShuffleOp | ReduceOp) -> dict[str, pa.DataType]:
     return dict(operator.replies if isinstance(operator, ShuffleOp) else operator.emits)
 
 
+def _travelling(operator: ShuffleOp | ReduceOp) -> pa.Schema:
+    """What goes back to a home; never nothing, as the number of replies must be known there."""
+    return pa.schema(list(reply_types(operator).items()) or [("", pa.null())])
+
+
 def _answers(operator: ShuffleOp | ReduceOp, stream: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """(home, slot, reply...) for every message."""
+    """(reply..., home) for every message, in the stream's order."""
     if isinstance(operator, ReduceOp):
         yield from _combined(operator, stream)
         return
@@ -82,7 +110,7 @@ def _answers(operator: ShuffleOp | ReduceOp, stream: Iterator[pa.RecordBatch]) -
     def messages() -> Iterator[pa.RecordBatch]:
         for batch in stream:
             taken.append(batch)
-            yield batch.drop_columns(["home", "slot"])
+            yield with_key2(batch.drop_columns(["home"]))
 
     for columns in operator.reply(messages()):
         if len(taken) != 1:
@@ -94,8 +122,8 @@ def _answers(operator: ShuffleOp | ReduceOp, stream: Iterator[pa.RecordBatch]) -
 
 
 def _addressed(batch: pa.RecordBatch, replies: dict[str, pa.Array]) -> pa.RecordBatch:
-    address = {name: batch.column(name) for name in ("home", "slot")}
-    return pa.RecordBatch.from_pydict({**address, **replies})
+    named = replies or {"": pa.nulls(batch.num_rows)}
+    return pa.RecordBatch.from_pydict({**named, "home": batch.column("home")})
 
 
 def _combined(operator: ReduceOp, stream: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -113,7 +141,7 @@ def _combined(operator: ReduceOp, stream: Iterator[pa.RecordBatch]) -> Iterator[
 
 
 def _summaries(operator: ReduceOp, batch: pa.RecordBatch) -> pa.RecordBatch:
-    summary, run = combine(operator, batch.drop_columns(["home", "slot"]))
+    summary, run = combine(operator, batch.drop_columns(["home"]))
     at = pa.array(run)
     return _addressed(batch, {name: summary.column(name).take(at) for name in operator.emits})
 
@@ -121,33 +149,35 @@ def _summaries(operator: ReduceOp, batch: pa.RecordBatch) -> pa.RecordBatch:
 def _write_segments(
     context: Shuffle, name: str, operator: ShuffleOp | ReduceOp, answers: Iterator[pa.RecordBatch]
 ) -> None:
-    fields = [("home", pa.int32()), ("slot", pa.int64()), *reply_types(operator).items()]
-    schema = pa.schema(fields)
-    offsets: list[list[int]] = []
+    schema, runs = _travelling(operator), len(context.runs)
+    offsets: list[Ints] = []
 
     def segments() -> Iterator[pa.RecordBatch]:
         held: list[pa.RecordBatch] = []
+        size = 0
         for batch in answers:
             held.append(batch)
-            if sum(b.nbytes for b in held) > SEGMENT_BYTES:
-                yield _segment(held, offsets, len(context.emits))
-                held = []
+            size += batch.nbytes
+            if size > SEGMENT_BYTES:
+                yield _segment(held, offsets, runs)
+                held, size = [], 0
         if held:
-            yield _segment(held, offsets, len(context.emits))
+            yield _segment(held, offsets, runs)
 
     record = context.store.put_batches(context.folder, schema, segments())
-    index = np.array(offsets, np.int64).reshape(len(offsets), len(context.emits) + 1)
+    index = np.array(offsets, np.int64).reshape(len(offsets), runs + 1)
     record["index"] = context.store.put_arrays(context.folder, {"offsets": index})["file"]
     context.store.commit_record(name, record)
 
 
-def _segment(held: list[pa.RecordBatch], offsets: list[list[int]], homes: int) -> pa.RecordBatch:
-    """The replies sorted by home, and where each home's begin."""
+def _segment(held: list[pa.RecordBatch], offsets: list[Ints], runs: int) -> pa.RecordBatch:
+    """The replies sorted by the run of their messages, and where each run's begin. They stay in the order
+    of the messages in that run, so they need no other address."""
     batch = pa.concat_batches(held)
     home = batch.column("home").to_numpy(zero_copy_only=False)
-    order = np.argsort(home, kind="stable")
-    offsets.append(np.searchsorted(home[order], np.arange(homes + 1)).tolist())
-    return batch.take(pa.array(order))
+    offsets.append(np.concatenate([[0], np.cumsum(np.bincount(home, minlength=runs))]))
+    replies = batch.drop_columns(["home"])
+    return replies if runs == 1 else taken(replies, sort_order([home]))
 
 
 def home(context: Shuffle, index: int) -> Done:
@@ -160,49 +190,49 @@ def home(context: Shuffle, index: int) -> Done:
     began, cpu = time.perf_counter(), time.thread_time()
     operator = node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
-    rows = np.flatnonzero(view.alive(node.alive)).astype(np.uint32)
-    waiting, replies = _replies(context, operator, index)
-    parts = []
+    alive = view.alive(node.alive)
+    rows, place = np.flatnonzero(alive).astype(np.uint32), np.cumsum(alive) - 1
+    waiting, slots = _waiting(context, index)
+    parts = [p for run in context.runs_of(index) for p in _replies_to(context, run)]
+    replies = pa.concat_batches(parts) if parts else empty(_travelling(operator))
+    replies = replies.select(list(reply_types(operator)))
+    made = []
     for start in range(0, len(rows), CHUNK_ROWS):
         some = rows[start : start + CHUNK_ROWS]
         low, high = np.searchsorted(waiting, [some[0], int(some[-1]) + 1])
-        own = replies.slice(low, high - low)
-        at = np.searchsorted(some, waiting[low:high])
+        own = slots.slice(low, high - low)
+        at = np.repeat(place[waiting[low:high]] - start, np.diff(np.asarray(own.offsets)))
         batch = pa.record_batch({"uid": pa.array(some.astype(np.int64) + view.shard.base)})
         with located(f"{node.name} ({node.op})", view, some):
-            columns = operator.columns(batch, own.append_column("row", pa.array(at.astype(np.int64))))
-            values = checked(columns, node.adds, len(some), "columns")
-        parts.append(pa.RecordBatch.from_pydict({"row": pa.array(some, pa.uint32()), **values}))
-    commit(view, node, rows, parts)  # the rows were counted when they emitted
+            answers = replies.take(own.flatten()).append_column("row", pa.array(at))
+            values = checked(operator.columns(batch, answers), node.adds, len(some), "columns")
+        made.append(pa.RecordBatch.from_pydict({"row": pa.array(some, pa.uint32()), **values}))
+    commit(view, node, rows, made)  # the rows were counted when they emitted
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
     done.peak_memory_bytes = peak_bytes()
     return done
 
 
-def _replies(context: Shuffle, operator: ShuffleOp | ReduceOp, index: int) -> tuple[Any, pa.RecordBatch]:
-    """(row of every message, its reply), in the order in which they were emitted."""
-    store = context.store
-    emitted: dict[str, Any] = json.loads(store.read(f"nodes/{context.node.key}/emit/{index}.json"))
-    homes = store.open_arrow(f"nodes/{context.node.key}/emit/{emitted['home']}").read_all().combine_chunks()
-    rows = homes["row"].combine_chunks().to_numpy(zero_copy_only=False)
-    slots: Ints = homes["slot"].combine_chunks().to_numpy(zero_copy_only=False)
-    types = reply_types(operator)
-    parts = [part for r in range(len(context.bounds) - 1) for part in _from_reducer(context, r, index)]
-    if not parts:
-        schema = pa.schema(list(types.items()))
-        return rows, pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-    replies = pa.concat_batches(parts)
-    sent = np.argsort(replies.column("slot").to_numpy(zero_copy_only=False), kind="stable")
-    return rows, replies.select(list(types)).take(pa.array(sent[slots]))
+def _waiting(context: Shuffle, index: int) -> tuple[Any, pa.Array]:
+    """(the rows of a shard that sent messages, the places of the replies that each of them waits for)."""
+    emitted: dict[str, Any] = json.loads(context.store.read(f"nodes/{context.node.key}/emit/{index}.json"))
+    home = context.store.open_arrow(f"nodes/{context.node.key}/emit/{emitted['home']}").get_batch(0)
+    return np.asarray(home.column("row")), home.column("slots")
 
 
-def _from_reducer(context: Shuffle, reducer: int, index: int) -> Iterator[pa.RecordBatch]:
+def _replies_to(context: Shuffle, run: int) -> Iterator[pa.RecordBatch]:
+    """The replies to a run's messages, in their order there."""
+    for reducer in range(len(context.bounds) - 1):
+        yield from _from_reducer(context, reducer, run)
+
+
+def _from_reducer(context: Shuffle, reducer: int, run: int) -> Iterator[pa.RecordBatch]:
     store = context.store
     record = store.record(f"{context.folder}/{reducer}.json")
     assert record is not None, f"reducer {reducer} has not committed"
     offsets = store.get_arrays(f"{context.folder}/{record['index']}")["offsets"]
     reader = store.open_arrow(f"{context.folder}/{record['file']}", ranges=True)
     for segment in range(len(offsets)):
-        low, high = int(offsets[segment, index]), int(offsets[segment, index + 1])
+        low, high = int(offsets[segment, run]), int(offsets[segment, run + 1])
         if low < high:
             yield reader.get_batch(segment).slice(low, high - low)

@@ -24,7 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 from operators.contract import Artifact
 from pipeline.errors import DataError, ResourceError
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20
+DIGITS = 40  # of the checksum that names a data file
 
 
 class Store:
@@ -140,7 +141,8 @@ class Store:
         with self._scratch() as temporary:
             write(temporary)
             digest, size = _digest(temporary), os.path.getsize(temporary)
-            self._publish(temporary, f"{folder}/{digest}{suffix}")
+            if self._publish(temporary, f"{folder}/{digest}{suffix}"):
+                self._verified.add(f"{folder}/{digest}{suffix}")
         return {"file": f"{digest}{suffix}", "bytes": size}
 
     def put_batches(
@@ -180,7 +182,7 @@ class Store:
             data = self.read(rel)
         except FileNotFoundError as error:
             raise self._damaged(rel) from error
-        if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(rel):
+        if _hex(data, rel) != _stem(rel):
             raise self._damaged(rel)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {k: arrays[k] for k in arrays.files}
@@ -207,7 +209,7 @@ class Store:
                 return pa.ipc.open_file(pa.memory_map(self.path(rel)))
             if not ranges:
                 data = self.read(rel)
-                if hashlib.blake2b(data, digest_size=16).hexdigest() != _stem(rel):
+                if _hex(data, rel) != _stem(rel):
                     raise self._damaged(rel)
                 return pa.ipc.open_file(pa.BufferReader(data))
             return pa.ipc.open_file(pa.PythonFile(self.fs.open(f"{self.root}/{rel}", "rb"), mode="r"))
@@ -218,7 +220,7 @@ class Store:
         if rel in self._verified:
             return
         try:
-            digest = _digest(self.path(rel))
+            digest = _digest(self.path(rel), rel)
         except FileNotFoundError as error:
             raise self._damaged(rel) from error
         if digest != _stem(rel):
@@ -268,12 +270,24 @@ def _write_bytes(path: str, data: bytes) -> None:
     Path(path).write_bytes(data)
 
 
-def _digest(path: str) -> str:
-    checksum = hashlib.blake2b(digest_size=16)
+def _checksum(rel: str) -> Any:
+    """How the content of a data file names it: SHA-256, for which CPUs have instructions; stores have
+    files from before, too."""
+    return hashlib.blake2b(digest_size=16) if len(_stem(rel)) == 32 else hashlib.sha256()
+
+
+def _hex(data: bytes, rel: str) -> str:
+    checksum = _checksum(rel)
+    checksum.update(data)
+    return str(checksum.hexdigest()[:DIGITS])
+
+
+def _digest(path: str, rel: str = "") -> str:
+    checksum = _checksum(rel)
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
             checksum.update(chunk)
-    return checksum.hexdigest()
+    return str(checksum.hexdigest()[:DIGITS])
 
 
 def key_of(*parts: Any) -> str:

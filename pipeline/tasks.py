@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp, ReduceOp, ScoreOp, ShuffleOp
-from pipeline.compute import commit, located, run_columns
+from pipeline.compute import commit, located, run_columns, with_nulls
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
@@ -20,6 +20,7 @@ from pipeline.nodes import Node
 from pipeline.store import Store
 from pipeline.view import Mask, Rows, ShardView
 
+WHERE_ROWS = 65_536  # of a column that says which rows are wanted, at once
 SCORE_ROWS = 512  # a score is committed after so many rows of a shard: the most that a kill can cost
 
 
@@ -61,8 +62,8 @@ class Work:
 
     job: Job
     operator: ColumnOp
-    rows: Rows
-    mask: Mask
+    rows: Rows  # all that must have an answer
+    mask: Mask  # those that the operator must see
     argument: Any  # what the operator's method gets beside the batch
     state: Artifact | None = None
     parts: list[pa.RecordBatch] = field(default_factory=list)
@@ -75,9 +76,10 @@ def scan(context: Scan, index: int) -> dict[str, Done]:
     reset_peak()
     view = ShardView(context.store, context.manifest, index)
     works = [w for job in context.jobs if (w := _begin(view, job)) is not None]
-    reading = [w for w in works if view.source_columns(w.job.node.reads)]
+    wanting = [w for w in works if w.mask.any()]
+    reading = [w for w in wanting if view.source_columns(w.job.node.reads)]
     _pass(view, reading)
-    _pass(view, [w for w in works if w not in reading])
+    _pass(view, [w for w in wanting if w not in reading])
     for work in works:
         _finish(view, work)
         work.done.peak_memory_bytes = peak_bytes()
@@ -106,10 +108,26 @@ def _begin(view: ShardView, job: Job) -> Work | None:
     elif store.exists(partial_name(node, job.role, view.shard.index)):
         return None
     operator = node.build()
-    work = Work(job, operator, np.flatnonzero(mask).astype(np.uint32), mask, _argument(store, node, operator))
+    rows, mask = np.flatnonzero(mask).astype(np.uint32), chosen(view, node, operator, mask)
+    work = Work(job, operator, rows, mask, _argument(store, node, operator))
+    work.done.rows = len(rows) - int(mask.sum())
     if isinstance(operator, ShuffleOp | ReduceOp):
-        work.outbox = Outbox(operator)
+        work.outbox = Outbox(operator, store, f"nodes/{node.key}/emit")
     return work
+
+
+def chosen(view: ShardView, node: Node, operator: ColumnOp, mask: Mask) -> Mask:
+    """Which rows of a mask the operator wants to see: those where its `where` column is true."""
+    where = operator.where if isinstance(operator, MapOp | ShuffleOp | ReduceOp) else ""
+    if not where:
+        return mask
+    reads = {where: node.reads[where]}
+    rows = np.flatnonzero(mask).astype(np.uint32)
+    some = np.zeros(len(mask), bool)
+    for part, read in view.read(view.source_columns(reads), rows, WHERE_ROWS):
+        told = view.assemble(reads, part, read).column(where)
+        some[part] = told.fill_null(False).to_numpy(zero_copy_only=False)
+    return some
 
 
 def _argument(store: Store, node: Node, operator: ColumnOp) -> Any:
@@ -169,9 +187,10 @@ def _finish(view: ShardView, work: Work) -> None:
     began, cpu = time.perf_counter(), time.thread_time()
     name = partial_name(node, work.job.role, view.shard.index)
     if work.job.role == "columns":
+        work.parts = with_nulls(node, work.rows, work.parts)
         work.done.bytes = commit(view, node, work.rows, work.parts)
     elif work.outbox is not None:
-        record = work.outbox.seal(store, name, f"nodes/{node.key}/emit")
+        record = work.outbox.seal(store, name)
         work.done.bytes = int(record["bytes"])
     else:
         assert isinstance(work.operator, FoldOp)

@@ -153,7 +153,7 @@ def run_shape(world: World, name: str, op: c.ColumnOp, batches: Batches, uses: c
     """The added columns, one set a batch."""
     match op:
         case c.MapOp():
-            return [op.columns(batch, uses) for batch in batches]
+            return [mapped(op, batch, uses) for batch in batches]
         case c.ScoreOp():
             model = op.load("cpu")
             return [op.columns(batch, model) for batch in batches]
@@ -171,9 +171,28 @@ def run_shape(world: World, name: str, op: c.ColumnOp, batches: Batches, uses: c
     raise TypeError(f"{type(op).__name__} has no shape")
 
 
+def mapped(op: c.MapOp, batch: pa.RecordBatch, uses: c.Uses) -> c.Columns:
+    """The added columns; nulls for rows that the operator does not want."""
+    if not op.where:
+        return op.columns(batch, uses)
+    wanted = np.array([value is True for value in batch.column(op.where).to_pylist()], bool)
+    out = op.columns(batch.filter(pa.array(wanted)), uses)
+    places = pa.array(np.cumsum(wanted) - 1, mask=~wanted)
+    return {name: array.take(places) for name, array in out.items()}
+
+
+def emitted(op: c.ShuffleOp | c.ReduceOp, batch: pa.RecordBatch, uses: c.Uses) -> c.Emission:
+    """The messages of the rows that the operator wants."""
+    if not op.where:
+        return op.emit(batch, uses)
+    wanted = np.array([value is True for value in batch.column(op.where).to_pylist()], bool)
+    sent = op.emit(batch.filter(pa.array(wanted)), uses)
+    return c.Emission(np.flatnonzero(wanted)[np.asarray(sent.row, int)], sent.key, sent.payload, sent.key2)
+
+
 def exchange(world: World, op: c.ShuffleOp | c.ReduceOp, batches: Batches, uses: c.Uses) -> list[c.Columns]:
     """Messages out, replies back in the order of emission."""
-    sent = [op.emit(batch, uses) for batch in batches]
+    sent = [emitted(op, batch, uses) for batch in batches]
     uids = [world.columns["uid"].take(pa.array(rows)) for rows in world.slices()]
     boxes = [envelope(op, e, uid) for e, uid in zip(sent, uids, strict=True)]
     messages = merge_batches(boxes)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
+import pyarrow.compute as pc
 
+from operators.contract import CUTS
+from operators.kernels.jit import kernel
 from operators.kernels.lists import bounds
 from operators.kernels.text_buffers import text_buffers
 
@@ -17,7 +19,7 @@ Int64s = npt.NDArray[np.int64]
 _MIDDLE, _HEAD = 0xC0, 0x80  # a UTF-8 byte in the middle of a character is 10xxxxxx
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lengths(
     data: Any, starts: Any, ends: Any, firsts: Any, counts: Any, cut: Any, size: Any, out: Any
 ) -> int:
@@ -38,7 +40,7 @@ def _lengths(
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _copy(
     data: Any, starts: Any, ends: Any, firsts: Any, counts: Any, cut: Any, size: Any, fill: Any, out: Any
 ) -> None:
@@ -86,6 +88,26 @@ def apply_cuts(texts: pa.Array, cuts: pa.Array) -> pa.Array:
     return pa.LargeStringArray.from_buffers(
         len(texts), pa.py_buffer(offsets), pa.py_buffer(out), valid, texts.null_count
     )
+
+
+def deletions(row: Int64s, start: Int64s, end: Int64s, rows: int) -> pa.Array:
+    """The `cuts` column (rows,) that deletes bytes start[i]:end[i] of the text of row[i], in order of the
+    rows; null where nothing goes."""
+    counts = np.bincount(row, minlength=rows)
+    parts = [pa.array(start), pa.array(end), pa.nulls(len(start), pa.string())]
+    cuts = pa.StructArray.from_arrays(parts, fields=[*CUTS.value_type])
+    offsets = pa.array(np.append(0, np.cumsum(counts)).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, cuts, type=CUTS, mask=pa.array(counts == 0))
+
+
+def bytes_cut(cuts: pa.Array) -> Int64s:
+    """(n,) by how many bytes the cuts (n, `CUTS`) shorten each text; negative where they lengthen it."""
+    starts, lengths = bounds(cuts)
+    pieces = cuts.values
+    fill = np.asarray(pc.fill_null(pc.binary_length(pieces.field("text")), 0)).astype(np.int64)
+    low, high = (np.asarray(pieces.field(name)) for name in ("start", "end"))
+    total = np.concatenate([[0], np.cumsum(high - low - fill)])
+    return total[starts + lengths] - total[starts]
 
 
 def reference(text: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
+from operators.kernels.jit import inlined, kernel
 from operators.kernels.lower import case_tables, squeeze
 from operators.kernels.text_buffers import text_buffers
 
@@ -20,19 +20,19 @@ _MIX1, _MIX2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _FIVE = np.uint64(5)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _rotate(x: Any, bits: int) -> Any:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _finish(x: Any) -> Any:
     x = (x ^ (x >> np.uint64(33))) * _MIX1
     x = (x ^ (x >> np.uint64(33))) * _MIX2
     return x ^ (x >> np.uint64(33))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _word(data: Any, i: int) -> Any:
     """Eight bytes, little end first; the compiler makes one load of them."""
     low = np.uint64(data[i]) | np.uint64(data[i + 1]) << np.uint64(8)
@@ -41,7 +41,7 @@ def _word(data: Any, i: int) -> Any:
     return low | high | np.uint64(data[i + 6]) << np.uint64(48) | np.uint64(data[i + 7]) << np.uint64(56)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def murmur128(data: Any, start: int, end: int, seed: Any) -> tuple[Any, Any]:
     """(low, high) uint64 of data[start:end] (Appleby, MurmurHash3.cpp, MurmurHash3_x64_128)."""
     h1, h2 = np.uint64(seed), np.uint64(seed)
@@ -68,7 +68,7 @@ def murmur128(data: Any, start: int, end: int, seed: Any) -> tuple[Any, Any]:
     return h1, h2 + h1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _hash_all(data: Any, starts: Any, ends: Any, squeezed: bool, classes: Any, lower: Any, out: Any) -> None:
     longest = np.int64(0)
     for i in range(len(starts)):

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from operators.kernels.jit import inlined, kernel
 
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -38,14 +39,14 @@ _CHAIN = 0x9E3779B97F4A7C15
 _MIX1, _MIX2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _mix(x: np.uint64) -> np.uint64:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX1)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX2)
     return x ^ (x >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _read_tokens(data: Bytes, start: int, end: int, out: UInt64s, first: int) -> tuple[Any, Any]:
     """Hashes of the tokens from byte `start` on into out[first:]: where it stopped, and where `out` ends.
 
@@ -73,19 +74,19 @@ def _read_tokens(data: Bytes, start: int, end: int, out: UInt64s, first: int) ->
     return np.int64(i), np.int64(n)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lengthen(grams: UInt64s, tokens: UInt64s, order: int, end: int) -> None:
     """Turns the hashes of (order - 1)-grams, each at its last token, into those of order-grams."""
     for j in range(end - 1, order - 2, -1):
         grams[j] = _mix(grams[j - 1] * np.uint64(_CHAIN) + tokens[j])
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _bucket(gram: np.uint64, buckets: np.uint64) -> np.uint64:
     return ((gram >> np.uint64(32)) * buckets) >> np.uint64(32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _scan(
     data: Bytes, start: int, end: int, wanted: Flags, scratch: UInt64s, counts: Int64s, table: Floats
 ) -> tuple[float, int]:
@@ -113,7 +114,7 @@ def _scan(
     return total, found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_ngrams(data: Bytes, starts: Int64s, ends: Int64s, wanted: Flags, buckets: int) -> Int64s:
     """(buckets,) how many n-grams of the texts data[starts[r]:ends[r]] fall into each bucket.
 
@@ -126,7 +127,7 @@ def count_ngrams(data: Bytes, starts: Int64s, ends: Int64s, wanted: Flags, bucke
     return counts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_ngrams(
     data: Bytes, starts: Int64s, ends: Int64s, wanted: Flags, table: Floats
 ) -> tuple[Floats, Int64s]:

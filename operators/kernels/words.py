@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from operators.kernels.jit import inlined, kernel
 
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -15,7 +16,7 @@ _KIND[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = 1
 _KIND[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def space_width(data: Bytes, i: np.uint64, end: np.uint64) -> int:
     """The bytes (2 or 3) of the white space that starts with the lead byte at i, 0 where none does.
 
@@ -36,7 +37,7 @@ def space_width(data: Bytes, i: np.uint64, end: np.uint64) -> int:
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_words(data: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
     """(n,) words of each text data[starts[i]:ends[i]]."""
     counts = np.zeros(len(starts), np.int64)

@@ -111,7 +111,7 @@ def shuffled(folder: Path, op: str, shards: int) -> tuple[dict[str, int], list[S
     scan = tasks.Scan(store, manifest, (tasks.Job(node, "emit", 4096),))
     peaks = {"emit": max(peak(lambda: tasks.scan(scan, i)) for i in range(shards))}  # noqa: B023
     records = [store.record(tasks.partial_name(node, "emit", i)) or {} for i in range(shards)]
-    names = tuple(f"nodes/{node.key}/emit/{r['messages']}" for r in records)
+    names = tuple(messages.message_files(node.key, r) for r in records)
     size = sum(int(r["payload_bytes"]) for r in records)
     context = shuffle.Shuffle(store, manifest, node, names, shuffle.bounds_for(size), 32)
     peaks["reduce"] = max(peak(lambda: shuffle.reduce(context, r)) for r in range(len(context.bounds) - 1))  # noqa: B023
@@ -125,8 +125,9 @@ def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets that these few rows exceed many times."""
     monkeypatch.setattr(stores, "CHUNK_BYTES", 1 << 16)
     monkeypatch.setattr(messages, "CHUNK_ROWS", 512)
+    monkeypatch.setattr(messages, "LEAST_ROWS", 64)
     monkeypatch.setattr(shuffle, "CHUNK_ROWS", 512)
-    monkeypatch.setattr(shuffle, "REDUCE_BYTES", 1 << 16)
+    monkeypatch.setattr(shuffle, "REDUCE_BYTES", 1 << 15)
     monkeypatch.setattr(shuffle, "SEGMENT_BYTES", 1 << 16)
 
 

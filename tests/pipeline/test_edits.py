@@ -86,7 +86,10 @@ def test_edits_compose_and_are_read_below(config: Path) -> None:
     assert [row["text"] for row in read_export(config.parent / "out")] == [
         edited(t) for t in TEXTS if len(edited(t)) >= 6
     ]
-    assert nodes_of(data)["long"]["rows_out"] == sum(len(edited(t)) >= 6 for t in TEXTS)
+    node = nodes_of(data)["long"]
+    assert node["rows_out"] == sum(len(edited(t)) >= 6 for t in TEXTS)
+    assert node["bytes_in"] == sum(len(edited(t).encode()) for t in TEXTS)
+    assert nodes_of(data)["first"]["bytes_in"] == sum(len(t.encode()) for t in TEXTS)
 
 
 @pytest.mark.ray

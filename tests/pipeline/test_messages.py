@@ -44,42 +44,46 @@ MESSAGE = st.tuples(KEYS, st.integers(0, 1), st.integers(-2, 2))  # key, key2, r
 SHARDS = st.lists(st.lists(MESSAGE, max_size=40), min_size=1, max_size=5)
 
 
-def emit(store: Store, shards: list[list[tuple[int, int, int]]], with_key2: bool) -> list[str]:
-    """Each shard's messages in a file of its own, two from every row; the names of the files."""
-    names = []
+def emit(store: Store, shards: list[list[tuple[int, int, int]]], with_key2: bool) -> list[tuple[str, int]]:
+    """Each shard's messages, two from every row, five rows a batch: (file, shard) of every run."""
+    runs = []
     for number, sent in enumerate(shards):
-        box = Outbox(Ranked())
-        rows = np.arange(len(sent), dtype=np.uint32)
-        key = np.array([m[0] for m in sent], np.uint64)
-        key2 = np.array([m[1] for m in sent], np.uint64) if with_key2 else None
-        rank = pa.array([m[2] for m in sent], pa.int32())
-        emission = c.Emission(np.arange(len(sent)) // 2, key, {"rank": rank}, key2)
-        box.add(rows, 1000 * number, emission)
-        names.append("emit/" + box.seal(store, f"emit/{number}.json", "emit")["messages"])
-    return names
+        box = Outbox(Ranked(), store, "nodes/n/emit")
+        for start in range(0, len(sent), 10):
+            some = sent[start : start + 10]
+            rows = np.arange(start // 2, start // 2 + 5, dtype=np.uint32)
+            key = np.array([m[0] for m in some], np.uint64)
+            key2 = np.array([m[1] for m in some], np.uint64) if with_key2 else None
+            rank = pa.array([m[2] for m in some], pa.int32())
+            box.add(rows, 1000 * number, c.Emission(np.arange(len(some)) // 2, key, {"rank": rank}, key2))
+        record = box.seal(store, f"nodes/n/emit/{number}.json")
+        runs += [(file, number) for file in messages.message_files("n", record)]
+    return runs
 
 
 @settings(max_examples=60)
-@given(SHARDS, st.booleans(), st.integers(1, 5), st.integers(1, 3))
+@given(SHARDS, st.booleans(), st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 15, 1000]))
 def test_a_merge_with_any_budget_equals_one_sort(
     tmp_path_factory: pytest.TempPathFactory,
     shards: list[list[tuple[int, int, int]]],
     with_key2: bool,
     chunk: int,
     parts: int,
+    run: int,
 ) -> None:
     store = Store(str(tmp_path_factory.mktemp("store")))
-    with patch.object(messages, "CHUNK_ROWS", chunk), patch.object(messages, "LEAST_ROWS", 1):
-        names = emit(store, shards, with_key2)
+    budgets = {"CHUNK_ROWS": chunk, "LEAST_ROWS": 1, "RUN_MESSAGES": run}
+    with patch.multiple(messages, **budgets):
+        runs = emit(store, shards, with_key2)
         bounds = [messages.RANGES * i // parts for i in range(parts + 1)]
         batches = [
             batch
             for low, high in pairwise(bounds)
-            for batch in merge(open_runs(store, names, low, high), Ranked(), budget_rows=chunk)
+            for batch in merge(open_runs(store, [n for n, _ in runs], low, high), Ranked(), budget_rows=chunk)
         ]
     assert all(0 < batch.num_rows <= chunk for batch in batches)
     got = [
-        (row["key"], row["key2"], row["rank"], row["uid"], row["home"])
+        (row["key"], row.get("key2", 0), row["rank"], row["uid"], runs[row["home"]][1])
         for batch in batches
         for row in batch.to_pylist()
     ]
@@ -115,7 +119,7 @@ def test_a_reply_that_does_not_answer_every_batch_in_turn_is_an_error(
 ) -> None:
     store = Store(str(tmp_path))
     with patch.object(messages, "CHUNK_ROWS", 2):
-        names = emit(store, [[(0, 0, i) for i in range(6)]], with_key2=False)
+        names = [name for name, _ in emit(store, [[(0, 0, i) for i in range(6)]], with_key2=False)]
         stream = merge(open_runs(store, names, 0, messages.RANGES), Ranked(), 2)
         with pytest.raises(ValueError, match=said):
             list(shuffle._answers(Forgetful(way=way), stream))

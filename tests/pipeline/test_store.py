@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import pickle
 import signal
@@ -199,6 +200,18 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     (tmp_path / name).unlink()
     with pytest.raises(DataError, match="missing or damaged"):
         Store(str(tmp_path)).open_arrow(name)
+
+
+def test_a_file_that_an_earlier_version_named_by_blake2b_is_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    made = store.put_batches("nodes/n", batch(0).schema, iter([batch(1, 2, 3)]))["file"]
+    data = (tmp_path / "nodes/n" / made).read_bytes()
+    old = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}.arrow"
+    (tmp_path / "nodes/n" / made).rename(tmp_path / "nodes/n" / old)
+    assert store.open_arrow(f"nodes/n/{old}").read_all().num_rows == 3
+    (tmp_path / "nodes/n" / old).write_bytes(data[:-1] + b"?")
+    with pytest.raises(DataError, match="missing or damaged"):
+        Store(str(tmp_path)).open_arrow(f"nodes/n/{old}")
 
 
 def test_a_cut_record_is_found(store: Store) -> None:

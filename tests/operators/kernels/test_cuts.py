@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.contract import CUTS
-from operators.kernels.cuts import apply_cuts, reference
+from operators.kernels.cuts import apply_cuts, bytes_cut, deletions, reference
 
 Row = tuple[str | None, list[tuple[int, int, str | None]] | None]
 
@@ -41,7 +42,10 @@ def test_equals_slicing(some: list[Row], skip: int) -> None:
         else reference(t.encode(), [(a, b, (f or "").encode()) for a, b, f in c or []]).decode()
         for t, c in some[skip:]
     ]
-    assert apply_cuts(texts, cuts).to_pylist() == expected
+    after = apply_cuts(texts, cuts).to_pylist()
+    assert after == expected
+    both = zip(bytes_cut(cuts).tolist(), texts.to_pylist(), after, strict=True)
+    assert all(lost == len(a.encode()) - len(b.encode()) for lost, a, b in both if a is not None)
 
 
 @pytest.mark.parametrize("cuts", [[(0, 9, "")], [(2, 1, "")], [(0, 3, ""), (2, 4, "")], [(1, 4, "")]])
@@ -49,3 +53,10 @@ def test_wrong_cuts_are_named(cuts: list[tuple[int, int, str | None]]) -> None:
     texts = pa.array(["fine", "éa bc"], pa.large_string())
     with pytest.raises(ValueError, match="row 1 of the batch"):
         apply_cuts(texts, cut_column([None, cuts]))
+
+
+def test_deletions() -> None:
+    row, start, end = np.array([1, 1, 3]), np.array([0, 4, 2]), np.array([1, 6, 3])
+    expected = cut_column([None, [(0, 1, None), (4, 6, None)], None, [(2, 3, None)]])
+    assert deletions(row, start, end, 4).equals(expected)
+    assert deletions(row[:0], start[:0], end[:0], 2).equals(cut_column([None, None]))
