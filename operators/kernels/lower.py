@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from operators.kernels.jit import kernel
 
 # Bits of a code point's class.
 WORD, SPACE, CASED, IGNORABLE, DIGIT = 1, 2, 4, 8, 16
 
-_ASCII_OTHER, _ASCII_NOT = 0, 255
-_REPLACEMENT = 0xFFFD  # what an invalid byte counts as: no word, no space, no letter
-_I_DOT, _SIGMA, _FINAL_SIGMA = 0x130, 0x3A3, 0x3C2
-_COMBINING_DOT = 0x307
-_CASE_PLANES = 0x20000  # no character beyond plane 1 has a case; plane 14 has ignorable ones
+REPLACEMENT = 0xFFFD  # what an invalid byte counts as: no word, no space, no letter
+I_DOT, SIGMA, _FINAL_SIGMA = 0x130, 0x3A3, 0x3C2
+_I, _COMBINING_DOT = 0x69, 0x307
+_LETTER_PLANES = 0x40000  # no character beyond plane 3 is a letter, a digit or white space
+CASE_PLANES = 0x20000  # no character beyond plane 1 has a case; plane 14 has ignorable ones
 
 Tables = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
 
@@ -29,45 +30,36 @@ def case_tables() -> Tables:
     `str.lower` makes of a sigma behind the character: behind a cased one that is not ignorable it
     is final, behind 'A' and the character it is final for a cased or an ignorable one.
     """
-    every = np.arange(0x110000, dtype=np.uint32)
-    every[(every >= 0xD800) & (every < 0xE000)] = _REPLACEMENT
-    chars = every.view("<U1")
-    classes = np.zeros(0x110000, np.uint8)
-    classes[np.strings.isalnum(chars) | (every == ord("_"))] |= WORD
-    classes[np.strings.isspace(chars)] |= SPACE
-    classes[np.strings.isdecimal(chars)] |= DIGIT
-    for part in (slice(0, _CASE_PLANES), slice(0xE0000, 0xE1000)):
-        cased, either = _sigma_is_final(every[part], ""), _sigma_is_final(every[part], "A")
-        classes[part] |= np.where(cased, CASED, np.where(either, IGNORABLE, 0)).astype(np.uint8)
-    lower = every[:_CASE_PLANES].copy()
-    lower[_I_DOT] = lower[_SIGMA] = ord("x")
+    every = np.arange(_LETTER_PLANES, dtype=np.uint32)
+    every[0xD800:0xE000] = REPLACEMENT
+    classes, chars = np.zeros(0x110000, np.uint8), every.view("<U1")
+    known = classes[:_LETTER_PLANES]
+    known[np.strings.isalnum(chars) | (every == ord("_"))] |= WORD
+    known[np.strings.isspace(chars)] |= SPACE
+    known[np.strings.isdecimal(chars)] |= DIGIT
+    tags = np.arange(0xE0000, 0xE1000, dtype=np.uint32)
+    for points, bits in ((every[:CASE_PLANES], known[:CASE_PLANES]), (tags, classes[0xE0000:0xE1000])):
+        cased, either = _sigma_is_final(points, ""), _sigma_is_final(points, "A")
+        bits |= np.where(cased, CASED, np.where(either, IGNORABLE, 0)).astype(np.uint8)
+    lower = every[:CASE_PLANES].copy()
+    lower[I_DOT] = lower[SIGMA] = ord("x")
     text = lower.tobytes().decode("utf-32-le").lower()
     small = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int32)
-    small[_I_DOT], small[_SIGMA] = ord("i"), 0x3C3
+    small[I_DOT], small[SIGMA] = _I, 0x3C3
     return classes, small
 
 
 def _sigma_is_final(every: npt.NDArray[np.uint32], before: str) -> npt.NDArray[np.bool_]:
     """Whether a sigma behind `before` and each code point would be lower-cased as a final one."""
-    plain = np.where(every == _I_DOT, ord("I"), every)
+    plain = np.where(every == I_DOT, ord("I"), every)
     cells = np.full((len(plain), len(before) + 3), ord(" "), np.uint32)
     cells[:, : len(before)] = [ord(c) for c in before]
-    cells[:, -3], cells[:, -2] = plain, _SIGMA
+    cells[:, -3], cells[:, -2] = plain, SIGMA
     lowered = cells.tobytes().decode("utf-32-le").lower().encode("utf-32-le")
     return np.frombuffer(lowered, np.uint32).reshape(cells.shape)[:, -2] == _FINAL_SIGMA
 
 
-@lru_cache(maxsize=1)
-def ascii_table() -> npt.NDArray[np.uint8]:
-    """(256,) uint8: the lower case of a word byte, 0 for other ASCII, 255 for a non-ASCII byte."""
-    table = np.full(256, _ASCII_NOT, np.uint8)
-    for byte in range(128):
-        char = chr(byte)
-        table[byte] = ord(char.lower()) if char.isalnum() or char == "_" else _ASCII_OTHER
-    return table
-
-
-@njit(nogil=True, cache=True)
+@kernel
 def decode(data: Any, i: int, end: int) -> Any:
     """The code point at byte i and where the next begins; one invalid byte counts as U+FFFD."""
     c: Any = np.int64(data[i])
@@ -83,18 +75,18 @@ def decode(data: Any, i: int, end: int) -> Any:
     elif 0xF0 <= c < 0xF5:
         need, point, least = 3, c & 0x07, 0x10000
     if need == 0 or i + need >= end:
-        return _REPLACEMENT, i + 1
+        return REPLACEMENT, i + 1
     for k in range(1, need + 1):
         follower = np.int64(data[i + k])
         if follower & 0xC0 != 0x80:
-            return _REPLACEMENT, i + 1
+            return REPLACEMENT, i + 1
         point = (point << 6) | (follower & 0x3F)
     if point < least or point > 0x10FFFF or 0xD800 <= point < 0xE000:
-        return _REPLACEMENT, i + 1
+        return REPLACEMENT, i + 1
     return point, i + need + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _before(data: Any, start: int, i: int, end: int) -> Any:
     """The code point that ends at byte i and where it begins."""
     for back in range(1, 5):
@@ -102,11 +94,11 @@ def _before(data: Any, start: int, i: int, end: int) -> Any:
             break
         if data[i - back] & 0xC0 != 0x80:
             point, after = decode(data, i - back, end)
-            return (point, i - back) if after == i else (np.int64(_REPLACEMENT), i - 1)
-    return np.int64(_REPLACEMENT), i - 1
+            return (point, i - back) if after == i else (np.int64(REPLACEMENT), i - 1)
+    return np.int64(REPLACEMENT), i - 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lower_sigma(data: Any, start: int, i: int, after: int, end: int, classes: Any) -> Any:
     """The lower case of a capital sigma at byte i: final behind a cased letter and before none."""
     j: Any = i
@@ -126,21 +118,21 @@ def _lower_sigma(data: Any, start: int, i: int, after: int, end: int, classes: A
     return _FINAL_SIGMA
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lower_at(data: Any, start: int, i: int, end: int, classes: Any, lower: Any) -> Any:
     """The lower case of the character at byte i of data[start:end]: one code point, a second one
     or 0 (only U+0130 has two), and where the next character begins."""
     point, after = decode(data, i, end)
-    if point == _SIGMA:
+    if point == SIGMA:
         return _lower_sigma(data, start, i, after, end, classes), 0, after
-    if point == _I_DOT:
-        return np.int64(ord("i")), _COMBINING_DOT, after
-    if point < _CASE_PLANES:
+    if point == I_DOT:
+        return np.int64(_I), _COMBINING_DOT, after
+    if point < CASE_PLANES:
         return np.int64(lower[point]), 0, after
     return point, 0, after
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def encode(point: Any, out: Any, at: int) -> int:
     """Writes the code point as UTF-8 at out[at:] and returns where the next one goes."""
     if point < 0x80:
@@ -162,7 +154,7 @@ def encode(point: Any, out: Any, at: int) -> int:
     return at + 4
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def squeeze(data: Any, start: int, end: int, classes: Any, lower: Any, out: Any) -> int:
     """Writes `" ".join(text.lower().split())` as UTF-8 into out (three bytes for each of data[start:end]
     are enough) and returns its length."""

@@ -11,9 +11,10 @@ from operators.same_shingles import SameShingles
 def test_the_first_in_keep_order_has_twins() -> None:
     table = pa.table(
         {
+            "/rank.tier": pa.array([0, 0, 0, 1, 0], pa.uint16()),
             "/rank.rank": pa.array([5, 1, 1, 0, 0], pa.uint64()),
-            "/signature.set_low": pa.array([7, 7, 7, 7, 0], pa.uint64()),
-            "/signature.set_high": pa.array([1, 1, 1, 2, 0], pa.uint64()),
+            "/signature.same_low": pa.array([7, 7, 7, 7, 0], pa.uint64()),
+            "/signature.same_high": pa.array([1, 1, 1, 2, 0], pa.uint64()),
             "/signature.shingles": pa.array([3, 3, 3, 3, 0], pa.int32()),
         }
     )

@@ -12,7 +12,6 @@ from operators.kernels.lower import (
     DIGIT,
     SPACE,
     WORD,
-    ascii_table,
     case_tables,
     decode,
     encode,
@@ -65,8 +64,3 @@ def test_encode_and_decode_are_utf8(char: str) -> None:
     size = encode(ord(char), out, 0)
     assert out[:size].tobytes() == char.encode()
     assert decode(out, 0, size) == (ord(char), size)
-
-
-def test_ascii_table() -> None:
-    table = ascii_table()
-    assert (table[ord("Q")], table[ord("_")], table[ord("-")], table[200]) == (ord("q"), ord("_"), 0, 255)
