@@ -9,71 +9,101 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import Adds, Columns, Emission, Reads, ShuffleOp, Uses
-from operators.kernels.asking import KEPT, UNDECIDED, answer, ask
-from operators.kernels.lists import flat, listed
+from operators.kernels.asking import GONE, KEPT, TWIN, UNDECIDED, answered, ask
+from operators.kernels.edges import EDGES, best_of_each, open_edges
+from operators.kernels.lists import filled, listed
+
+_NO, _WAITS = -1, -2  # in the place of who it goes for: not for this partner; the partner is undecided
 
 
 class GreedyAsk(ShuffleOp):
-    """Every undecided document asks its earlier near duplicates for their status.
+    """Every document asks those partners on whose fate its own depends still.
 
-    A part of `greedy_keep`: reads `verify` and `followed` of the recipe around it. `beaten`: one of
-    them is kept. `open`: those that are undecided themselves.
+    A part of `near_decision`: reads `same`, `verify` and `followed` of the recipe around it. `kept`,
+    `similarity`: the nearest partner that is now known to stay (null: none is); a twin gets what its
+    first got. `open`, `nearness`: the partners to ask again, and how similar they are. `asked`: there
+    were questions.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
-
     order: ClassVar[tuple[str, ...]] = ("side",)
 
     first: bool = True
-    """Whether this is the first round, in which documents without edges are known to stay."""
+    """Whether this is the first round of questions, in which all edges are open."""
 
     @property
     def reads(self) -> Reads:
-        own = {} if self.first else {"last.settle.status": pa.int8()}
-        lists = {"/verify.edges": pa.list_(pa.int64()), "/followed.followed": pa.bool_()}
-        return {"uid": pa.int64(), **lists, **own}
+        ends = {"/followed.followed": pa.bool_(), "/same.twinned": pa.bool_()}
+        known = {"status": pa.int8(), "kept": pa.int64(), "similarity": pa.float32()}
+        settled = {f"last.settle.{name}": kind for name, kind in known.items()}
+        return {"uid": pa.int64(), **ends, **settled, **EDGES["verify" if self.first else "last.ask"]}
 
     @property
     def adds(self) -> Adds:
-        return {"beaten": pa.bool_(), "open": pa.list_(pa.int64())}
+        best = {"kept": pa.int64(), "similarity": pa.float32()}
+        edges = {"open": pa.list_(pa.int64()), "nearness": pa.list_(pa.float32())}
+        return {**best, **edges, "asked": pa.bool_()}
 
     @property
     def emits(self) -> Adds:
-        return {"side": pa.uint8(), "status": pa.int8()}
+        return {"side": pa.uint8(), "status": pa.int8(), "kept": pa.int64(), "similarity": pa.float32()}
 
     @property
     def replies(self) -> Adds:
-        return {"partner": pa.int64(), "side": pa.uint8(), "status": pa.int8()}
+        return {
+            "partner": pa.int64(),
+            "nearness": pa.float32(),
+            "kept": pa.int64(),
+            "similarity": pa.float32(),
+        }
 
     def emit(self, batch: pa.RecordBatch, uses: Uses) -> Emission:
-        lengths, edges = flat(batch.column("/verify.edges"))
-        if self.first:
-            status = np.where(lengths == 0, KEPT, UNDECIDED).astype(np.int8)
-        else:
-            status = np.asarray(batch.column("last.settle.status"))
-        row, key, side = ask(
-            np.asarray(batch.column("uid")),
-            batch.column("/followed.followed").to_numpy(zero_copy_only=False),
-            lengths,
-            edges,
-            status == UNDECIDED,
-        )
-        return Emission(row, key, {"side": pa.array(side), "status": pa.array(status[row])})
+        lengths, edges, nearness = open_edges(batch, "verify" if self.first else "last.ask")
+        status = np.asarray(batch.column("last.settle.status"))
+        answers = np.zeros(len(status), bool)
+        for name in ("/followed.followed", "/same.twinned"):
+            answers |= batch.column(name).to_numpy(zero_copy_only=False)
+        row, key, side = ask(np.asarray(batch.column("uid")), answers, lengths, edges)
+        own = side == 0
+        final = (status == GONE) & (lengths == 0)
+        kept = np.where(final, filled(batch.column("last.settle.kept"), _NO), _NO)[row]
+        similarity = filled(batch.column("last.settle.similarity"), 0)[row]
+        similarity[~own] = nearness
+        payload = {"side": side, "status": status[row], "kept": kept, "similarity": similarity}
+        return Emission(row, key, {name: pa.array(values) for name, values in payload.items()})
 
     def reply(self, messages: Iterator[pa.RecordBatch]) -> Iterator[Columns]:
-        carry = np.zeros(1, np.int8)
+        carry: dict[str, Any] = {}
         for batch in messages:
-            side = np.asarray(batch.column("side"))
-            status = answer(side, np.asarray(batch.column("status")), carry)
-            partner = pa.array(np.asarray(batch.column("key")).astype(np.int64))
-            yield {"partner": partner, "side": batch.column("side"), "status": pa.array(status)}
+            side, nearness = np.asarray(batch.column("side")), np.asarray(batch.column("similarity"))
+            names = ("status", "kept", "similarity")
+            found = answered(side, {name: np.asarray(batch.column(name)) for name in names}, carry)
+            status, partner = found["status"], np.asarray(batch.column("key")).astype(np.int64)
+            asks, twin = side == 1, (side == 1) & (nearness == TWIN)
+            inherits = twin & (status == GONE)
+            waits = asks & ((status == UNDECIDED) | (inherits & (found["kept"] < 0)))
+            kept = np.where(asks & (status == KEPT), partner, np.where(inherits, found["kept"], _NO))
+            similarity = np.where(inherits, found["similarity"], np.minimum(nearness, np.float32(1)))
+            yield {
+                "partner": pa.array(partner),
+                "nearness": pa.array(nearness),
+                "kept": pa.array(np.where(waits, _WAITS, kept)),
+                "similarity": pa.array(similarity),
+            }
 
     def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:
-        row, partner, side, status = (
-            np.asarray(replies.column(name)) for name in ("row", "partner", "side", "status")
+        row, partner, nearness, kept, similarity = (
+            np.asarray(replies.column(name)) for name in ("row", "partner", "nearness", "kept", "similarity")
         )
-        asked = side == 1
-        beaten = np.bincount(row[asked & (status == KEPT)], minlength=batch.num_rows) > 0
-        waits = asked & (status == UNDECIDED)
-        lengths = np.bincount(row[waits], minlength=batch.num_rows)
-        return {"beaten": pa.array(beaten), "open": listed(lengths, partner[waits], pa.int64())}
+        n, waits, goes = batch.num_rows, kept == _WAITS, kept >= 0
+        asks = partner != np.asarray(batch.column("uid"))[row]
+        best, near = best_of_each(n, row[goes], kept[goes], similarity[goes])
+        lengths = np.bincount(row[waits], minlength=n)
+        return {
+            "kept": pa.array(best, mask=best < 0),
+            "similarity": pa.array(near, mask=best < 0),
+            "open": listed(lengths, partner[waits], pa.int64()),
+            "nearness": listed(lengths, nearness[waits], pa.float32()),
+            "asked": pa.array(np.bincount(row[asks], minlength=n) > 0),
+        }

@@ -11,105 +11,113 @@ from pydantic import Field
 
 from operators.contract import Adds, Artifact, Columns, FoldOp, Reads, Uses
 from operators.kernels.asking import GONE, KEPT, UNDECIDED
-from operators.kernels.lists import flat
+from operators.kernels.edges import EDGES, NOBODY, open_edges, solve
+from operators.kernels.lists import filled
 
-_EDGE_BYTES = 24
-_STAYS, _GOES = -1, -2  # in the place of a partner: the document was decided in this round
+_EDGE_BYTES = 31
+_STATE = ("uid", "tier", "rank", "partner", "similarity", "known")
 
 
 class GreedySettle(FoldOp):
     """Decides what one round of `greedy_ask` allows; once few edges are open, decides all the rest.
 
-    A part of `greedy_keep`. Without the last step a chain of n documents, each near the one before,
-    would take n rounds. `status` is 0 undecided, 1 kept, 2 gone.
+    A part of `near_decision`: reads `rank`, `same` and `verify` of the recipe around it. Without the
+    last step a chain of n documents, each near the one before, would take n rounds. `status` is 0
+    undecided, 1 kept, 2 gone; `kept` and `similarity` name the nearest partner that stays.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     first: bool = True
-    """Whether this is the first round."""
+    """Whether this is the first round, before which nothing was asked."""
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
-    """Open edges that are gathered and solved at once (24 bytes each)."""
+    """Open edges that are gathered and solved at once (31 bytes each)."""
 
     @property
     def reads(self) -> Reads:
-        own = {} if self.first else {"last.settle.status": pa.int8()}
-        asked = {"/ask.beaten": pa.bool_(), "/ask.open": pa.list_(pa.int64())}
-        return {"uid": pa.int64(), "/rank.rank": pa.uint64(), **asked, **own}
+        own = {"uid": pa.int64(), "/rank.tier": pa.uint16(), "/rank.rank": pa.uint64()}
+        if self.first:
+            return {**own, **EDGES["verify"]}
+        best = {"kept": pa.int64(), "similarity": pa.float32()}
+        asked = {"/ask.asked": pa.bool_(), **{f"/ask.{name}": kind for name, kind in best.items()}}
+        before = {f"last.settle.{name}": kind for name, kind in best.items()}
+        return {**own, **EDGES["ask"], **asked, **before}
 
     @property
     def adds(self) -> Adds:
-        return {"status": pa.int8()}
+        return {"status": pa.int8(), "kept": pa.int64(), "similarity": pa.float32()}
 
     @property
     def state_bytes(self) -> int:
         return _EDGE_BYTES * self.solve_up_to + 1024
 
     def fold(self, batch: pa.RecordBatch, uses: Uses) -> Artifact:
-        status = self._status(batch)
-        lengths, partner = flat(batch.column("/ask.open"))
-        waits = status == UNDECIDED
-        settled = self._was_open(batch) & ~waits
-        uid, rank = np.asarray(batch.column("uid")), np.asarray(batch.column("/rank.rank"))
-        row = np.concatenate([np.repeat(np.arange(len(uid)), lengths * waits), np.flatnonzero(settled)])
-        verdict = np.where(status == KEPT, _STAYS, _GOES)[settled]
-        edges = np.concatenate([partner[np.repeat(waits, lengths)], verdict])
-        count = np.array([waits.sum(), len(row)], np.int64)
-        return self._bounded({"count": count, "uid": uid[row], "rank": rank[row], "partner": edges})
+        lengths, partner, nearness = self._open(batch)
+        kept, similarity = self._best(batch)
+        decided = np.flatnonzero((kept >= 0) & self._asked(batch))
+        row = np.concatenate([np.repeat(np.arange(len(lengths)), lengths), decided])
+        place = {
+            name: np.asarray(batch.column(at))[row] for name, at in zip(_STATE[:3], self.reads, strict=False)
+        }
+        state = {
+            **place,
+            "partner": np.concatenate([partner, kept[decided]]),
+            "similarity": np.concatenate([nearness, similarity[decided]]),
+            "known": np.arange(len(row)) >= len(partner),
+        }
+        return self._bounded({"count": np.array([(lengths > 0).sum(), len(row)], np.int64), **state})
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
-        joined = {name: np.concatenate([a[name], b[name]]) for name in ("uid", "rank", "partner")}
+        joined = {name: np.concatenate([a[name], b[name]]) for name in _STATE}
         return self._bounded({"count": a["count"] + b["count"], **joined})
 
     def finish(self, state: Artifact, uses: Uses) -> Artifact:
         documents, edges = state["count"].tolist()
-        if edges > self.solve_up_to:
-            return {"undecided": np.array([documents]), "uid": state["uid"], "kept": np.zeros(0, bool)}
-        uid, kept = greedy(state["uid"], state["rank"], state["partner"])
-        return {"undecided": np.array([0]), "uid": uid, "kept": kept}
+        uid, kept, similarity = solve(state)
+        left = documents if edges > self.solve_up_to else 0
+        return {"undecided": np.array([left]), "uid": uid, "kept": kept, "similarity": similarity}
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
-        status = self._status(batch)
+        lengths, _, _ = self._open(batch)
+        kept, similarity = self._best(batch)
+        waits = lengths > 0
         if len(state["uid"]):
             uid = np.asarray(batch.column("uid"))
             place = np.minimum(np.searchsorted(state["uid"], uid), len(state["uid"]) - 1)
-            solved = np.where(state["kept"][place], KEPT, GONE)
-            status = np.where((status == UNDECIDED) & (state["uid"][place] == uid), solved, status)
-        return {"status": pa.array(status.astype(np.int8))}
+            solved = state["uid"][place] == uid
+            kept = np.where(solved, state["kept"][place], kept)
+            similarity = np.where(solved, state["similarity"][place], similarity)
+            waits &= ~solved
+        status = np.where(kept >= 0, GONE, np.where(waits, UNDECIDED, KEPT)).astype(np.int8)
+        gone = kept >= 0
+        return {
+            "status": pa.array(status),
+            "kept": pa.array(kept, mask=~gone),
+            "similarity": pa.array(similarity, mask=~gone),
+        }
 
-    def _was_open(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-        """Whether the document was undecided when it was asked."""
-        if not self.first:
-            return np.asarray(batch.column("last.settle.status")) == UNDECIDED
-        lengths, _ = flat(batch.column("/ask.open"))
-        return batch.column("/ask.beaten").to_numpy(zero_copy_only=False) | (lengths > 0)
+    def _open(self, batch: pa.RecordBatch) -> Any:
+        return open_edges(batch, "verify" if self.first else "ask")
 
-    def _status(self, batch: pa.RecordBatch) -> npt.NDArray[np.int8]:
-        lengths, _ = flat(batch.column("/ask.open"))
-        beaten = batch.column("/ask.beaten").to_numpy(zero_copy_only=False)
-        now = np.where(beaten, GONE, np.where(lengths == 0, KEPT, UNDECIDED)).astype(np.int8)
+    def _asked(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         if self.first:
-            return now
-        before = np.asarray(batch.column("last.settle.status"))
-        return np.where(before == UNDECIDED, now, before)
+            return np.zeros(batch.num_rows, bool)
+        return batch.column("/ask.asked").to_numpy(zero_copy_only=False)
+
+    def _best(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The nearest partner that is known to stay: of this round or of those before."""
+        if self.first:
+            return np.full(batch.num_rows, NOBODY, np.int64), np.zeros(batch.num_rows, np.float32)
+        new, old = (filled(batch.column(f"{part}.kept"), NOBODY) for part in ("/ask", "last.settle"))
+        near, before = (filled(batch.column(f"{part}.similarity"), 0) for part in ("/ask", "last.settle"))
+        better = (old < 0) | (near > before) | ((near == before) & (new < old))
+        better &= new >= 0
+        return np.where(better, new, old), np.where(better, near, before)
 
     def _bounded(self, state: Artifact) -> Artifact:
         """Without its edges where there are too many; then the sum of any merge has too many too."""
         if state["count"][1] <= self.solve_up_to:
-            order = np.lexsort([state["partner"], state["uid"]])
-            return {"count": state["count"], **{k: state[k][order] for k in ("uid", "rank", "partner")}}
-        return {"count": state["count"], **{k: state[k][:0] for k in ("uid", "rank", "partner")}}
-
-
-def greedy(
-    uid: npt.NDArray[np.int64], rank: npt.NDArray[np.uint64], partner: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """(uids ascending, kept) from the edges of all documents that were open (uid -> earlier partner,
-    or the verdict of this round): in keep order, one is kept if and only if no partner is."""
-    kept: dict[int, bool] = {}
-    order = np.lexsort([uid, rank])
-    for one, other in zip(uid[order].tolist(), partner[order].tolist(), strict=True):
-        free = other == _STAYS if other < 0 else not kept[other]
-        kept[one] = kept.get(one, True) and free
-    uids = np.array(sorted(kept), np.int64)
-    return uids, np.array([kept[one] for one in uids.tolist()], bool)
+            order = np.lexsort([state["known"], state["partner"], state["uid"]])
+            return {"count": state["count"], **{name: state[name][order] for name in _STATE}}
+        return {"count": state["count"], **{name: state[name][:0] for name in _STATE}}

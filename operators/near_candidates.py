@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators.contract import Adds, Columns, Emission, Kind, Reads, ShuffleOp, Uses
-from operators.kernels.buckets import Bucket, search, unite
+from operators.kernels.buckets import Bucket, search, slack, unite
 from operators.kernels.lists import bounds, cells, fixed, flat, listed
 
 _CHUNK = 4096  # messages whose replies are built at once
@@ -20,14 +20,16 @@ class NearCandidates(ShuffleOp):
     """Names, for every document, the earlier documents (in keep order) that may be near duplicates.
 
     A part of `minhash_dedup`: reads its parts `signature`, `rank` and `shared`. `near` lists uids,
-    ascending. In a bucket of up to 2,048 documents all pairs are compared. A larger one remembers, when
-    its window is full, the first 256 leaders (documents that are near no leader before them: those
-    that a greedy pass would keep) and the last 256 documents; so its cost grows linearly, and a pair
-    can be missed there only if the earlier one is neither and no other band joins the two. The
-    slack under the threshold is three standard deviations of the estimate, sqrt(t(1-t)/permutations).
+    ascending; `bucketed` says that a document met others at all. In a bucket of up to 2,048 documents
+    all pairs are compared. A larger one remembers, when its window is full, the first 256 leaders
+    (documents that are near no leader before them: those that a greedy pass would keep) and the last
+    256 documents; so its cost grows linearly, and a pair can be missed there only if the earlier one is
+    neither and no other band joins the two. The slack under the threshold is three standard deviations
+    of the estimate, sqrt(t(1-t)/permutations).
     """
 
-    order: ClassVar[tuple[str, ...]] = ("rank",)
+    version: ClassVar[int] = 2
+    order: ClassVar[tuple[str, ...]] = ("tier", "rank")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -41,10 +43,10 @@ class NearCandidates(ShuffleOp):
     def reads(self) -> Reads:
         return {
             "uid": pa.int64(),
+            "/rank.tier": pa.uint16(),
             "/rank.rank": pa.uint64(),
             "/signature.bands": Kind.ANY,
             "/signature.signature": pa.binary(self.permutations),
-            "/signature.shingles": pa.int32(),
             "/shared.shared": pa.list_(pa.int16()),
         }
 
@@ -54,7 +56,7 @@ class NearCandidates(ShuffleOp):
 
     @property
     def emits(self) -> Adds:
-        return {"rank": pa.uint64(), "shingles": pa.int32(), "signature": pa.binary(self.permutations)}
+        return {"tier": pa.uint16(), "rank": pa.uint64(), "signature": pa.binary(self.permutations)}
 
     @property
     def replies(self) -> Adds:
@@ -65,17 +67,16 @@ class NearCandidates(ShuffleOp):
         row = np.repeat(np.arange(batch.num_rows), lengths)
         signatures = cells(batch.column("/signature.signature"), np.uint8)
         payload = {
+            "tier": pa.array(np.asarray(batch.column("/rank.tier"))[row]),
             "rank": pa.array(np.asarray(batch.column("/rank.rank"))[row]),
-            "shingles": pa.array(np.asarray(batch.column("/signature.shingles"))[row]),
             "signature": fixed(signatures[row]),
         }
         return Emission(row, cells(batch.column("/signature.bands"), np.uint64)[row, band], payload)
 
     def reply(self, messages: Iterator[pa.RecordBatch]) -> Iterator[Columns]:
         bucket = Bucket(self.permutations)
-        slack = 3 * float(np.sqrt(self.threshold * (1 - self.threshold) / self.permutations))
         for batch in messages:
-            parts = [self._near(batch.slice(i, _CHUNK), bucket, slack) for i in range(0, len(batch), _CHUNK)]
+            parts = [self._near(batch.slice(i, _CHUNK), bucket) for i in range(0, len(batch), _CHUNK)]
             lengths, near, score = (np.concatenate(part) for part in zip(*parts, strict=True))
             yield {"near": listed(lengths, near, pa.int64()), "score": listed(lengths, score, pa.int32())}
 
@@ -88,9 +89,7 @@ class NearCandidates(ShuffleOp):
         bucketed = np.bincount(row, minlength=batch.num_rows) > 0
         return {"near": listed(lengths, near, pa.int64()), "bucketed": pa.array(bucketed)}
 
-    def _near(self, batch: pa.RecordBatch, bucket: Bucket, slack: float) -> Any:
-        key, uid, size = (np.asarray(batch.column(name)) for name in ("key", "uid", "shingles"))
-        signature = cells(batch.column("signature"), np.uint8)
-        return search(
-            key, uid, size, signature, bucket, threshold=self.threshold, slack=slack, most=self.most
-        )
+    def _near(self, batch: pa.RecordBatch, bucket: Bucket) -> Any:
+        key, uid = (np.asarray(batch.column(name)) for name in ("key", "uid"))
+        how = {"threshold": self.threshold, "slack": slack(self.threshold, self.permutations)}
+        return search(key, uid, cells(batch.column("signature"), np.uint8), bucket, most=self.most, **how)

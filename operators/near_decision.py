@@ -1,86 +1,61 @@
-"""The verdict of near deduplication, also for documents with equal shingle sets."""
+"""The verdict of near deduplication: the greedy decision in keep order over verified near duplicates."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from operators.contract import DROP, Adds, Columns, Emission, Reads, ReduceOp, Uses, drop_column
-from operators.kernels.lists import filled
+from operators.contract import DROP, Adds, Artifact, Columns, LoopOp, Part, Reads, Uses, drop_column
+from operators.kernels.asking import GONE
 
 
-class NearDecision(ReduceOp):
-    """Hands the fate of each document on to its twins: they go because of it, or of whoever it goes for.
+class NearDecision(LoopOp):
+    """A document goes if and only if an earlier kept one is its near duplicate, or it is the twin of
+    one that goes or stays.
 
-    The face of `minhash_dedup`: reads its parts `same`, `partner` and, if asked, `clusters`.
+    The face of `minhash_dedup`: reads its parts `rank`, `signature`, `same`, `followed`, `verify` and,
+    if asked, `clusters`. The first round gathers all edges and solves them at once, if they are few
+    enough (`greedy_settle`); else rounds of questions (`greedy_ask`) decide until they are.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
+    solve_up_to: Annotated[int, Field(ge=0)] = 65_536
+    """Open edges that are gathered and solved at once, instead of in further rounds."""
     clusters: bool = False
     """Whether the column `cluster` is added."""
 
     @property
     def reads(self) -> Reads:
         cluster = {"/clusters.cluster": pa.int64()} if self.clusters else {}
-        return {
-            "uid": pa.int64(),
-            "/same.twin": pa.int64(),
-            "/same.twinned": pa.bool_(),
-            "/partner.kept": pa.int64(),
-            "/partner.similarity": pa.float32(),
-            **cluster,
-        }
+        known = {"status": pa.int8(), "kept": pa.int64(), "similarity": pa.float32()}
+        settled = {f"last.settle.{name}": kind for name, kind in known.items()}
+        return {**settled, "/signature.shingles": pa.int32(), **cluster}
 
     @property
     def adds(self) -> Adds:
         cluster = {"cluster": pa.int64()} if self.clusters else {}
-        return {"drop": DROP, "kept": pa.int64(), "similarity": pa.float32(), **cluster}
+        own = {"drop": DROP, "kept": pa.int64(), "similarity": pa.float32(), "shingles": pa.int32()}
+        return {**own, **cluster}
 
-    @property
-    def emits(self) -> Adds:
-        return {"first": pa.int64(), "kept": pa.int64(), "similarity": pa.float32(), "cluster": pa.int64()}
+    def step(self, round: int) -> list[Part]:
+        ask = [Part("ask", "greedy_ask", {"first": round == 1})] if round else []
+        return [*ask, Part("settle", "greedy_settle", {"first": round == 0, "solve_up_to": self.solve_up_to})]
 
-    def emit(self, batch: pa.RecordBatch, uses: Uses) -> Emission:
-        uid = np.asarray(batch.column("uid"))
-        twin, kept = filled(batch.column("/same.twin"), -1), filled(batch.column("/partner.kept"), -1)
-        similarity = filled(batch.column("/partner.similarity"), -1)
-        cluster = np.asarray(batch.column("/clusters.cluster")) if self.clusters else uid
-        speaks = batch.column("/same.twinned").to_numpy(zero_copy_only=False) | (kept >= 0) | (cluster != uid)
-        row = np.flatnonzero(speaks | (twin >= 0))
-        own = twin[row] < 0  # twins bring nothing: their values lose every maximum
-        payload = {
-            "first": np.where(own, uid[row], -1),
-            "kept": np.where(own, kept[row], -1),
-            "similarity": np.where(own, similarity[row], np.float32(-1)),
-            "cluster": np.where(own, cluster[row], -1),
-        }
-        key = np.where(own, uid[row], twin[row]).astype(np.uint64)
-        return Emission(row, key, {name: pa.array(values) for name, values in payload.items()})
+    def done(self, state: Artifact, round: int) -> bool:
+        return int(state["undecided"][0]) == 0
 
-    def combine(self, messages: pa.RecordBatch, starts: np.ndarray) -> Columns:
-        return {
-            name: pa.array(np.maximum.reduceat(np.asarray(messages.column(name)), starts))
-            for name in self.emits
-        }
-
-    def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:
-        uid, row = np.asarray(batch.column("uid")), np.asarray(replies.column("row"))
-        first, partner, near = (np.asarray(replies.column(name)) for name in ("first", "kept", "similarity"))
-        twin = first != uid[row]
-        kept, similarity = np.full(len(uid), -1, np.int64), np.full(len(uid), -1, np.float32)
-        kept[row] = np.where(twin & (partner < 0), first, partner)
-        similarity[row] = np.where(twin & (partner < 0), np.float32(1), near)
-        stays = kept < 0
+    def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
+        gone = np.asarray(batch.column("last.settle.status")) == GONE
+        shingles = np.asarray(batch.column("/signature.shingles"))
         out = {
-            "drop": drop_column(np.where(stays, -1, 0), ["near_duplicate"]),
-            "kept": pa.array(kept, mask=stays),
-            "similarity": pa.array(similarity, mask=stays),
+            "drop": drop_column(np.where(gone, 0, -1), ["near_duplicate"]),
+            "kept": batch.column("last.settle.kept"),
+            "similarity": batch.column("last.settle.similarity"),
+            "shingles": pa.array(shingles, mask=shingles == 0),
         }
-        if self.clusters:
-            cluster = uid.copy()
-            cluster[row] = np.asarray(replies.column("cluster"))
-            out["cluster"] = pa.array(cluster)
-        return out
+        return out | ({"cluster": batch.column("/clusters.cluster")} if self.clusters else {})

@@ -1,4 +1,4 @@
-"""Documents that are an earlier candidate of another one."""
+"""Documents that take part in a candidate pair."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from operators.kernels.lists import flat
 class NearFollowed(ReduceOp):
     """Tells a document that a later one names it as a candidate, so that it can answer.
 
-    A part of `minhash_dedup`: reads its part `near`, adds `followed`.
+    A part of `minhash_dedup`: reads its part `near`. `paired`: followed, or with candidates itself, so
+    that the text has to be read again.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
@@ -25,7 +27,7 @@ class NearFollowed(ReduceOp):
 
     @property
     def adds(self) -> Adds:
-        return {"followed": pa.bool_()}
+        return {"followed": pa.bool_(), "paired": pa.bool_()}
 
     @property
     def emits(self) -> Adds:
@@ -48,4 +50,5 @@ class NearFollowed(ReduceOp):
         own = np.flatnonzero(np.diff(row, prepend=-1))
         followed = np.zeros(batch.num_rows, bool)
         followed[row[own]] = flag[own] > 0
-        return {"followed": pa.array(followed)}
+        follows = np.bincount(row, minlength=batch.num_rows) > 1
+        return {"followed": pa.array(followed), "paired": pa.array(followed | follows)}

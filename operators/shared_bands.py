@@ -10,6 +10,8 @@ import pyarrow as pa
 from operators.contract import Adds, Columns, Emission, Kind, Reads, ReduceOp, Uses
 from operators.kernels.lists import cells, listed
 
+_MANY = np.uint8(2)  # two or more documents have the key
+
 
 class SharedBands(ReduceOp):
     """Counts band keys, one byte a key, so that signatures travel only for bands that two share.
@@ -45,13 +47,13 @@ class SharedBands(ReduceOp):
         return Emission(np.repeat(rows, keys.shape[1]), keys.reshape(-1), {"many": ones})
 
     def combine(self, messages: pa.RecordBatch, starts: np.ndarray) -> Columns:
-        many = np.add.reduceat(np.asarray(messages.column("many")).astype(np.int64), starts)
-        return {"many": pa.array(np.minimum(many, 2).astype(np.uint8))}
+        alone = np.diff(starts, append=messages.num_rows) == 1
+        return {"many": pa.array(np.where(alone, np.asarray(messages.column("many"))[starts], _MANY))}
 
     def columns(self, batch: pa.RecordBatch, replies: pa.RecordBatch) -> Columns:
         row = np.asarray(replies.column("row"))
         counts = np.bincount(row, minlength=batch.num_rows)
         band = np.arange(len(row)) % max(1, counts.max(initial=0))  # a row asks for all bands or for none
-        shared = np.asarray(replies.column("many")) > 1
+        shared = np.asarray(replies.column("many")) == _MANY
         lengths = np.bincount(row[shared], minlength=batch.num_rows)
         return {"shared": listed(lengths, band[shared].astype(np.int16), pa.int16())}

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 # Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
+from pipeline.cli_arguments import Parser, add_engine, count, device, plain, positive, where
 from pipeline.errors import TamisError
+from pipeline.index_parser import add_index, add_similar
 
 DONE, BUG, BAD_CONFIG, BAD_DATA, RESUMABLE = 0, 1, 2, 3, 4
 RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -20,27 +22,9 @@ EXIT_CODES = (
 )
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def _device(text: str) -> str:
-    if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device; choose auto, cpu, cuda or cuda:1")
-    return text
-
-
 def parser() -> argparse.ArgumentParser:
     """Every command and option of `tamis`."""
-    top = _Parser(
+    top = Parser(
         prog="tamis",
         description="Sieve a raw text corpus down to the smallest, best-ordered training set, and prove it.",
         epilog="examples:\n"
@@ -55,31 +39,16 @@ def parser() -> argparse.ArgumentParser:
     _why(commands)
     _report(commands)
     _ops(commands)
-    _plain(
+    plain(
         commands, "schema", "print the JSON schema of configs", "tamis schema > tamis.schema.json",
         "Begin a config with `# yaml-language-server: $schema=tamis.schema.json` and editors complete it.",
     )  # fmt: skip
     _clean(commands)
+    add_index(commands)
+    add_similar(commands)
     _doctor(commands)
-    _plain(commands, "version", "print the version", "tamis version", "")
+    plain(commands, "version", "print the version", "tamis version", "")
     return top
-
-
-class _Parser(argparse.ArgumentParser):
-    """Help texts keep their lines, options are written in full."""
-
-    def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(allow_abbrev=False, **options)
-
-
-def _plain(commands: Any, name: str, text: str, example: str, more: str) -> argparse.ArgumentParser:
-    description = f"{text[0].upper()}{text[1:]}.\n{more}".strip()
-    made: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=description, epilog=f"examples:\n  {example}"
-    )
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
 
 
 def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
@@ -88,22 +57,18 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
         f"  tamis {name} web.yaml --set nodes.fuzzy.threshold=0.7 --set seed=3\n"
         f"  tamis {name} web.yaml --engine ray --address auto --store s3://bucket/tamis"
     )
-    made = _plain(commands, name, text, example, EXIT_CODES)
+    made = plain(commands, name, text, example, EXIT_CODES)
     made.add_argument("config", metavar="CONFIG", help="a YAML config")
     made.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="sets",
         help="change the config, as in nodes.fuzzy.threshold=0.7; may be given again",
     )  # fmt: skip
-    made.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help=f"what to {verb} with (default: local)"
-    )
-    made.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time (default: all cores)")
+    add_engine(made, verb)
     made.add_argument("--store", metavar="URL", help="folder or URL of computed columns (default: .tamis)")
-    made.add_argument("--address", metavar="A", help="the Ray cluster, such as auto or ray://host:10001")
-    made.add_argument("--batch-rows", type=_positive, metavar="N", help="rows that an operator gets at once")
+    made.add_argument("--batch-rows", type=positive, metavar="N", help="rows that an operator gets at once")
     made.add_argument(
         "--device",
-        type=_device,
+        type=device,
         default="auto",
         metavar="D",
         help="auto, cpu, cuda or cuda:N (default: auto)",
@@ -121,28 +86,21 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
 
 def _why(commands: Any) -> None:
     example = "tamis why last doc-17\n  tamis why --config web.yaml 20250101-120000-ab12 uid:4711"
-    made = _plain(commands, "why", "say which node dropped a document, and on which evidence", example, "")
-    _where(made)
+    made = plain(commands, "why", "say which node dropped a document, and on which evidence", example, "")
+    where(made)
     made.add_argument("run", metavar="RUN", help="a run's name, the start of one, or last")
     made.add_argument("document", metavar="DOC_ID", help="the document's id, or its uid")
 
 
 def _report(commands: Any) -> None:
-    made = _plain(commands, "report", "write report.html again and print its path", "tamis report last", "")
-    _where(made)
+    made = plain(commands, "report", "write report.html again and print its path", "tamis report last", "")
+    where(made)
     made.add_argument("run", metavar="RUN", nargs="?", default="last", help="a run's name (default: last)")
-
-
-def _where(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "--config", metavar="CONFIG", help="the run's config (default: the only one in this folder)"
-    )
-    made.add_argument("--store", metavar="URL", help="the run's store, where it was given to run as well")
 
 
 def _ops(commands: Any) -> None:
     example = "tamis ops\n  tamis ops minhash_dedup\n  tamis ops --check ./my_op.py --engines local,ray"
-    made = _plain(commands, "ops", "list operators, describe one, or check your own", example, "")
+    made = plain(commands, "ops", "list operators, describe one, or check your own", example, "")
     made.add_argument(
         "name", metavar="NAME", nargs="?", help="an operator's name, or a file such as ./my_op.py"
     )
@@ -151,19 +109,17 @@ def _ops(commands: Any) -> None:
 
 
 def _clean(commands: Any) -> None:
-    made = _plain(
+    made = plain(
         commands, "clean", "delete what no recent run needs from the store", "tamis clean --keep 2 --dry-run",
         "What a running run has leased always stays.",
     )  # fmt: skip
-    _where(made)
-    made.add_argument("--keep", type=_count, default=5, metavar="N", help="newest runs to keep (default: 5)")
+    where(made)
+    made.add_argument("--keep", type=count, default=5, metavar="N", help="newest runs to keep (default: 5)")
     made.add_argument("--dry-run", action="store_true", help="say what would go")
 
 
 def _doctor(commands: Any) -> None:
-    made = _plain(
-        commands, "doctor", "check this machine: packages, devices, disk, store", "tamis doctor", ""
-    )
+    made = plain(commands, "doctor", "check this machine: packages, devices, disk, store", "tamis doctor", "")
     made.add_argument("config", metavar="CONFIG", nargs="?", help="also look at this config's store")
     made.add_argument("--store", metavar="URL", help="also look at this store")
 

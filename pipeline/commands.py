@@ -183,8 +183,10 @@ def version(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
+    from pipeline import late_pandas
     from pipeline.config import load_config
 
+    late_pandas.leave_out()
     return load_config(arguments.config, arguments.sets)
 
 
@@ -216,6 +218,20 @@ def _found_config(arguments: argparse.Namespace) -> Config:
     return load_config(found[0])
 
 
+def index(arguments: argparse.Namespace) -> int:
+    """Makes, grows, describes or exports a near-duplicate index."""
+    from pipeline.index_commands import index as index_command
+
+    return index_command(arguments)
+
+
+def similar(arguments: argparse.Namespace) -> int:
+    """Prints the indexed documents that are nearest to a text."""
+    from pipeline.index_commands import similar as similar_command
+
+    return similar_command(arguments)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
@@ -224,6 +240,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ops": ops,
     "schema": schema,
     "clean": clean,
+    "index": index,
+    "similar": similar,
     "doctor": doctor,
     "version": version,
 }

@@ -16,6 +16,7 @@ from pipeline.errors import DataError
 from pipeline.export import cut_files
 from pipeline.graph import Graph
 from pipeline.manifest import Manifest
+from pipeline.messages import message_files
 from pipeline.nodes import Node, Scope, Wish
 from pipeline.store import Store
 from pipeline.tasks import Done
@@ -163,7 +164,7 @@ class Driver:
             self.store,
             manifest,
             node,
-            tuple(f"nodes/{node.key}/emit/{r['messages']}" for r in emitted),
+            tuple(message_files(node.key, r) for r in emitted),
             shuffle.bounds_for(size),
             size // max(1, messages),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,10 +81,23 @@ def _node_step(face: str, members: Sequence[Node], owner: Mapping[str, str]) -> 
         return _unique(n for n in names if n != face)
 
     inputs = outside("inputs") or ("",)
-    node = next(n for n in members if n["name"] == face)
     parts = [n for n in members if n["name"] != face]
+    node = whole(next(n for n in members if n["name"] == face), parts)
     uses = tuple(u for u in outside("uses") if u not in inputs)
     return Step(face, "node", node, inputs=inputs, uses=uses, parts=parts)
+
+
+def whole(face: Node, parts: Iterable[Node]) -> Node:
+    """A recipe's face with what the recipe got and what all of its parts dropped."""
+    dropping = [part for part in parts if part.get("dropped")]
+    if not dropping:
+        return face
+    first = max(dropping, key=lambda part: int(part["rows_in"]))
+    came = {name: first.get(name) for name in ("rows_in", "bytes_in", "tokens_in")}
+    gone: Counter[str] = Counter()
+    for node in (face, *dropping):
+        gone.update(node.get("dropped") or {})
+    return {**face, **came, "dropped": dict(gone)}
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

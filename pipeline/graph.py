@@ -130,6 +130,8 @@ class Graph:
             value = resolved.get(key, info.default)
             if mark is not None and isinstance(value, str):
                 resolved[key] = self._path(value, mark, f"{where}: {name}.{key}")
+            elif mark is not None and isinstance(value, list | tuple):
+                resolved[key] = [self._path(path, mark, f"{where}: {name}.{key}") for path in value]
             if key == "seed" and value is None:
                 resolved[key] = int(key_of(self.config.seed, name)[:15], 16)
         return resolved
@@ -229,7 +231,7 @@ class Graph:
             by_id = "id" if self.config_id() else ""
             return Column("key", by_id, positional=not by_id, dtype=pa.uint64())
         if data != MAIN:
-            return self._source_column(name, user, scope, manifest)
+            return self._side_column(name, user, scope, data)
         if name.startswith("/"):
             return self._inner(name[1:], user, scope)
         if name.startswith("last."):
@@ -310,6 +312,17 @@ class Graph:
         fields = {"order": f"{order.node}.order", "bytes": f"{SIZE}.bytes"}
         self.add(Wish(f"{node}/order_bins", "order_bins", fields), (node,))
         return self.nodes.pop(f"{node}/order_bins")
+
+    def _side_column(self, name: str, user: str, scope: Scope, data: str) -> Column:
+        """A column of a file that a part reads in place of the source; its text also has its own name."""
+        manifest = self.manifests[data]
+        schema = common_schema(manifest)
+        seen = "text" if name == manifest.settings[MAIN].text else name
+        if seen in schema.names:
+            return Column("source", seen, dtype=normal(schema.field(seen).type))
+        raise ConfigError(
+            f"{scope.where}: {user} reads {name!r} of {data}, which has only {', '.join(schema.names)}"
+        )
 
     def _source_column(self, name: str, user: str, scope: Scope, manifest: Manifest) -> Column:
         schema = common_schema(manifest)

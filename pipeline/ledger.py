@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.config import Config, parse_config
 from pipeline.manifest import Manifest
+from pipeline.near_pins import repinned
 from pipeline.nodes import Node
 from pipeline.store import Store
 
@@ -95,4 +96,5 @@ def load_run(store: Store, run_id: str | None, name: str | None = None) -> dict[
 def rebuild(store: Store, config: Config, run: dict[str, Any]) -> tuple[Config, dict[str, Manifest]]:
     """The config and the manifests of a finished run, whatever the config file says today."""
     then = parse_config(run["config"], config.file, run.get("sets", ()))
+    then = repinned(then, run.get("pins", {}))
     return then, {name: Manifest.from_json(store.read(rel)) for name, rel in run["manifests"].items()}

@@ -14,6 +14,7 @@ from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
+from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
@@ -143,6 +144,7 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     found[MAIN] = _manifest(inventory, store, previous, convert)
     for path in side_sources(config):
         found[path] = _manifest(side_inventory(path, config, store), store, None, convert)
+    config, _ = pinned(config, found[MAIN])
     graph = Graph(config, found)
     nodes = list(graph.build().values())
     check_outputs(config, graph)

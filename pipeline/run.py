@@ -23,6 +23,7 @@ from pipeline.graph import Graph
 from pipeline.guard import ALL
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
+from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
@@ -63,6 +64,7 @@ class Run:
             f"{manifest.rows:,} documents in {len(manifest.files)} files, {len(manifest.shards)} shards; "
             f"{engine.name} engine, {engine.workers} workers; store {self.store.url}"
         )
+        self.config, self.pins = pinned(self.config, manifest)
         self.graph = Graph(self.config, self.sources)
         nodes = list(self.graph.build().values())
         check_outputs(self.config, self.graph)
@@ -230,6 +232,7 @@ class Run:
             "config": self.config.text,
             "sets": list(self.config.sets),
             "manifests": self.saved,
+            "pins": self.pins,
             "started": datetime.fromtimestamp(self.began, UTC).isoformat(timespec="seconds"),
             "seconds": time.time() - self.began,
             "cpu_seconds": time.process_time() - self.cpu_began,

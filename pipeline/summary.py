@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.funnel import whole
 from pipeline.units import NONE, count, known, nbytes, number, percent, seconds, short
 from pipeline.verdict import MEANS, TITLES, verdict
 
@@ -59,7 +60,12 @@ def _faces(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     for node in nodes:  # a recipe's time is that of its parts
         owner = node["name"] if node.get("face", True) else str(node.get("recipe"))
         spent[owner] = spent.get(owner, 0.0) + (node.get("seconds") or 0.0)
-    return [{**node, "seconds": spent[node["name"]]} for node in nodes if node.get("face", True)]
+    faces = [node for node in nodes if node.get("face", True)]
+    parts = [node for node in nodes if not node.get("face", True)]
+    return [
+        {**whole(node, [p for p in parts if p.get("recipe") == node["name"]]), "seconds": spent[node["name"]]}
+        for node in faces
+    ]
 
 
 def funnel_table(run: Mapping[str, Any], style: box.Box | None, narrow: bool = False) -> Table:

@@ -177,6 +177,9 @@ class ShardView:
             return pa.array([], column.dtype)
         table = self.table(column.key, column.positional)
         have = _rows_of(table)
+        first = int(np.searchsorted(have, rows[0]))
+        if np.array_equal(have[first : first + len(rows)], rows):
+            return table[column.name].combine_chunks().slice(first, len(rows))
         at = np.searchsorted(have, rows)
         if len(have) == 0 or at[-1] >= len(have) or not np.array_equal(have[at], rows):
             bad = int(rows[~np.isin(rows, have)][0])
@@ -184,10 +187,7 @@ class ShardView:
                 f"{column.node}.{column.name} has no value for {self.place(bad)}, which is alive here: "
                 f"the row was dropped on the branch of {column.node}; join the branches with `join: all`"
             )
-        values = table[column.name].combine_chunks()
-        if len(at) == len(have):
-            return values
-        return values.take(pa.array(at))
+        return table[column.name].combine_chunks().take(pa.array(at))
 
     def source_columns(self, columns: Mapping[str, Column]) -> set[str]:
         """The source's columns that these need."""

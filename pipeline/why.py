@@ -40,8 +40,8 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     view = ShardView(store, manifest, shard.index)
     text = documents(manifest, [uid])[uid]
     lines = [f"{text['id']} (uid {uid}, {view.place(row)})", f"  {_short(text['text'])}"]
-    faces = (node for node in nodes.values() if node.data == MAIN and node.face)
-    lines += [_fate(view, node, row, manifest) + _grounds(view, node, nodes, row) for node in faces]
+    shown = (n for n in nodes.values() if n.data == MAIN and (n.face or _took(view, n, row)))
+    lines += [_fate(view, node, row, manifest) + _grounds(view, node, nodes, row) for node in shown]
     return "\n".join(lines)
 
 
@@ -65,6 +65,12 @@ def find(manifest: Manifest, document: str) -> int:
             if found >= 0:
                 return shard.base + int(rows[found])
     raise ConfigError(f"no document has the id {document!r}; a position is named like uid:0")
+
+
+def _took(view: ShardView, node: Node, row: int) -> bool:
+    """Whether this node, be it a part of a recipe, took the row out."""
+    there = bool(node.drops and view.alive(node.alive)[row])
+    return there and bool(view.covered(node.key, node.positional)[row]) and not view.alive(node.after)[row]
 
 
 def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from operators.kernels.jit import kernel, part
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -25,43 +26,50 @@ class Bucket:
         self.key = np.zeros(1, np.uint64)
         self.state = np.array([0, FULL, 0], np.int64)
         self.uid = np.empty(FULL, np.int64)
-        self.size = np.empty(FULL, np.int32)
         self.leads = np.empty(FULL, np.bool_)
         self.signature = np.empty((FULL, permutations), np.uint8)
 
     def window(self) -> Any:
-        return self.key, self.state, self.uid, self.size, self.leads, self.signature
+        return self.key, self.state, self.uid, self.leads, self.signature
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _equal_bytes(a: Any, b: Any) -> Any:
+def slack(threshold: float, permutations: int) -> float:
+    """How far under the threshold an estimate of J may lie: three of its standard deviations."""
+    return 3 * float(np.sqrt(threshold * (1 - threshold) / permutations))
+
+
+@part
+def _equal_bytes(a: Any, i: int, b: Any, j: int) -> Any:
+    """In how many places row i of a and row j of b agree."""
     equal = np.int32(0)
-    for i in range(len(a)):
-        equal += np.int32(a[i] == b[i])
+    for k in range(a.shape[1]):
+        equal += np.int32(a[i, k] == b[j, k])
     return equal
 
 
-@njit(nogil=True, cache=True)
+@part
 def _compact(window: Any) -> None:
     """Keeps the first LEADERS leaders and, of the others, the RECENT last rows, in their order."""
-    _, state, uid, size, leads, signature = window
+    _, state, uid, leads, signature = window
     count, leaders, kept = state[0], 0, 0
     for i in range(count):
         leader = leads[i] and leaders < LEADERS
         leaders += leader
         if leader or i >= count - RECENT:
-            uid[kept], size[kept], leads[kept] = uid[i], size[i], leads[i]
-            signature[kept] = signature[i]
+            uid[kept], leads[kept] = uid[i], leads[i]
+            for k in range(signature.shape[1]):
+                signature[kept, k] = signature[i, k]
             kept += 1
     state[0], state[1] = kept, 2 * (LEADERS + RECENT)
 
 
-@njit(nogil=True, cache=True)
+@part
 def _best(score: Any, count: int, most: int, tally: Any) -> Any:
     """The least score that still belongs to the `most` highest of score[:count], by counting."""
     if count <= most:
         return np.int64(0)
-    tally[:] = 0
+    for i in range(len(tally)):
+        tally[i] = 0
     for i in range(count):
         tally[score[i]] += 1
     cutoff, above = np.int64(len(tally)), np.int64(0)
@@ -71,23 +79,22 @@ def _best(score: Any, count: int, most: int, tally: Any) -> Any:
     return cutoff
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _search(
     key: Any,
     uid: Any,
-    size: Any,
     signature: Any,
     bounds: Any,
     window: Any,
+    scratch: Any,
     lengths: Any,
     near: Any,
     scores: Any,
 ) -> int:
-    """bounds: (equal bytes of a candidate, of a leader's follower, candidates a message, least share)."""
-    needed, follows, most, least = bounds
-    last, state, uids, sizes, leads, signatures = window
-    found, score = np.empty(FULL, np.int64), np.empty(FULL, np.int32)
-    tally = np.empty(_SCORES, np.int64)
+    """bounds: (equal bytes of a candidate, of a leader's follower, candidates a message)."""
+    needed, follows, most = bounds
+    last, state, uids, leads, signatures = window
+    found, score, tally = scratch
     at = 0
     for m in range(len(key)):
         if key[m] != last[0] or state[2] == 0:
@@ -96,10 +103,9 @@ def _search(
             _compact(window)
         hits, leader, seen = 0, True, 0
         for i in range(state[0]):
-            small, large = min(size[m], sizes[i]), max(size[m], sizes[i])
-            if small < least * large or uids[i] == uid[m]:  # two bands of one row may share a key
+            if uids[i] == uid[m]:  # two bands of one row may share a key
                 continue
-            equal = _equal_bytes(signature[m], signatures[i])
+            equal = _equal_bytes(signature, m, signatures, i)
             if equal >= needed:
                 leader_score = _SCORES - 1 - min(seen, LEADERS - 1)
                 found[hits], score[hits] = uids[i], leader_score if leads[i] else equal
@@ -113,8 +119,9 @@ def _search(
         at += taken
         lengths[m] = taken
         end = state[0]
-        uids[end], sizes[end], leads[end] = uid[m], size[m], leader
-        signatures[end] = signature[m]
+        uids[end], leads[end] = uid[m], leader
+        for k in range(signature.shape[1]):
+            signatures[end, k] = signature[m, k]
         state[0] = end + 1
     return at
 
@@ -122,7 +129,6 @@ def _search(
 def search(
     key: UInt64s,
     uid: npt.NDArray[np.int64],
-    size: npt.NDArray[np.int32],
     signature: npt.NDArray[np.uint8],
     bucket: Bucket,
     *,
@@ -133,25 +139,25 @@ def search(
     """(lengths (n,), near, scores) for n messages sorted by key and keep order: for each the uids of
     at most `most` earlier rows of its bucket whose signatures agree in threshold - slack of all bytes.
 
-    Sets whose sizes alone say that J < threshold are left out. A row that is surely near no earlier
-    leader (threshold + slack / 3) is a leader itself: who is kept is most likely one, so leaders
-    score highest, the earliest first, then the most similar. `bucket` carries the last key over.
+    A row that is surely near no earlier leader (threshold + slack / 3) is a leader itself: who is kept
+    is most likely one, so leaders score highest, the earliest first, then the most similar. `bucket`
+    carries the last key over.
     """
     permutations = signature.shape[1]
     needed = int(np.ceil((threshold - slack) * permutations))
     follows = min(permutations, int(np.ceil((threshold + slack / 3) * permutations)))
-    bounds = (needed, follows, most, threshold * (1 - 1e-9))
+    bounds = (needed, follows, most)
     lengths = np.zeros(len(key), np.int64)
     near, scores = np.empty(len(key) * most, np.int64), np.empty(len(key) * most, np.int32)
-    used = _search(key, uid, size, signature, bounds, bucket.window(), lengths, near, scores)
+    scratch = np.empty(FULL, np.int64), np.empty(FULL, np.int32), np.empty(_SCORES, np.int64)
+    used = _search(key, uid, signature, bounds, bucket.window(), scratch, lengths, near, scores)
     return lengths, near[:used].copy(), scores[:used].copy()
 
 
-@njit(nogil=True, cache=True)
-def _unite(row: Any, near: Any, score: Any, most: int, lengths: Any, out: Any) -> int:
+@kernel
+def _unite(row: Any, near: Any, score: Any, most: int, scratch: Any, lengths: Any, out: Any) -> int:
     """Of messages sorted by row and uid: the distinct uids of each row, the `most` of highest score."""
-    tally = np.empty(_SCORES, np.int64)
-    uids, best = np.empty(len(near), np.int64), np.empty(len(near), np.int32)
+    uids, best, tally = scratch
     at, m = 0, 0
     while m < len(row):
         first, count = m, 0
@@ -182,5 +188,6 @@ def unite(
     """(lengths (rows,), uids): what the bands of each row found, united. row: one a uid, ascending."""
     order = np.lexsort([near, row])
     lengths, out = np.zeros(rows, np.int64), np.empty(len(near), np.int64)
-    used = _unite(row[order], near[order], score[order], most, lengths, out)
+    scratch = np.empty(len(near), np.int64), np.empty(len(near), np.int32), np.empty(_SCORES, np.int64)
+    used = _unite(row[order], near[order], score[order], most, scratch, lengths, out)
     return lengths, out[:used].copy()

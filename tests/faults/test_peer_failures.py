@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from whole_runs import corpus, documents, go, nodes_of, read_export, write_config, write_cut
+from whole_runs import (
+    births,
+    corpus,
+    documents,
+    go,
+    nodes_of,
+    plan_text,
+    read_export,
+    write_config,
+    write_cut,
+)
 
 from pipeline.cli import main
 from pipeline.engine import Engine
@@ -244,3 +255,41 @@ class Doomed(MapOp):
     error = capsys.readouterr().err
     assert ("part-002.parquet:row 0: ValueError: no" if code == 3 else "died 6 times on task 3 of 4") in error
     assert not (tmp_path / "out").exists()
+
+
+def test_row_12_planning_wipes_nothing_and_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    """And the copy that stays is no random one: the first, in every store."""
+    write_cut(tmp_path / "in", corpus(300), files=3)
+    text = "source: {path: in, id: id}\nnodes: {fuzzy: {op: minhash_dedup}}\nexport: {path: out}\n"
+    config = write_config(tmp_path, text)
+    first = nodes_of(go(config))
+    made = births(tmp_path / ".tamis/nodes")
+    plan_text(config, ["nodes.fuzzy.threshold=0.7"])
+    again = nodes_of(go(config))
+    assert births(tmp_path / ".tamis/nodes") == made
+    assert {name: node["computed_rows"] for name, node in again.items()} == dict.fromkeys(again, 0)
+    assert again["fuzzy"]["dropped"] == first["fuzzy"]["dropped"]
+    stay = ids(tmp_path / "out")
+    go(config, ["export.path=out-2"], store=str(tmp_path / "other"))
+    assert ids(tmp_path / "out-2") == stay
+    texts = {row["id"]: row["text"] for row in corpus(300).to_pylist()}
+    for id, document in texts.items():
+        copies = [other for other, text in texts.items() if text == document]
+        assert id not in stay or copies[0] == id
+
+
+def test_row_13_no_document_is_taken_for_the_end_of_a_group(tmp_path: Path) -> None:
+    """Ids that others use as marks, and copies of the very first and the very last document."""
+    names = ["0", "-1", "18446744073709551615", "4294967295", "9223372036854775807", "", "nan", "null"]
+    texts = [f"{name} and so on for a few more words {name}" for name in "abcd"]
+    table = pa.table({"id": names, "text": [*texts, texts[0], texts[3], texts[1], texts[3]]})
+    write_cut(tmp_path / "in", table, files=4)
+    nodes = "nodes: {fuzzy: {op: minhash_dedup}}"
+    text = f"source: {{path: in, id: id}}\n{nodes}\nexport: {{path: out, dropped: gone}}\n"
+    go(write_config(tmp_path, text))
+    assert ids(tmp_path / "out") == set(names[:4])
+    gone = {row["id"]: json.loads(row["evidence"]) for row in read_export(tmp_path / "gone")}
+    assert {id: evidence["kept"] for id, evidence in gone.items()} == dict(
+        zip(names[4:], [0, 3, 1, 3], strict=True)
+    )
+    assert {evidence["similarity"] for evidence in gone.values()} == {1.0}

@@ -211,11 +211,12 @@ def test_of_two_artifacts_one_wins_whole(tmp_path: Path) -> None:
 def emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[World, shuffle.Shuffle]:
     """Two attempts to emit, and what is needed to reduce; longer replies lie in more segments."""
     monkeypatch.setattr(messages, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(messages, "RUN_MESSAGES", 20)
     monkeypatch.setattr(shuffle, "SEGMENT_BYTES", 30_000)
     world = World(tmp_path, "stamp_shuffle")
     twice(lambda: [world.scan("emit", i) for i in (0, 1)])
     records = [world.store.record(tasks.partial_name(world.node, "emit", i)) for i in (0, 1)]
-    names = tuple(f"nodes/{world.node.key}/emit/{r['messages']}" for r in records if r is not None)
+    names = tuple(messages.message_files(world.node.key, r) for r in records if r is not None)
     return world, shuffle.Shuffle(world.store, world.manifest, world.node, names, shuffle.bounds_for(1), 24)
 
 

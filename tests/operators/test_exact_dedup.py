@@ -60,6 +60,42 @@ def test_several_columns_must_all_be_equal() -> None:
     assert kept(op, text=["a", "a", "", "a"], lang=["x", "y", "ax", "x"]) == [None, None, None, 0]
 
 
+def test_any_columns_such_as_urls_and_numbers() -> None:
+    urls = ["http://a/1", "http://a/2", "http://a/1", None, None]
+    assert kept(ExactDedup(compare=("url",)), url=urls) == [None, None, 0, None, None]
+    columns = {
+        "n": pa.array([1, 2, 1, None, None], pa.int16()),
+        "x": pa.array([0.0, 1.5, -0.0, None, None], pa.float64()),
+        "day": pa.array([1, 1, 1, None, None], pa.date32()),
+        "raw": pa.array([b"\xff", b"\xff", b"\xff", None, None], pa.binary()),
+        "yes": pa.array([True, False, True, None, None]),
+    }
+    op = ExactDedup(compare=("n", "x", "day", "raw", "yes"), empty="merge")
+    for batch_rows in (1, 9):
+        assert kept(op, batch_rows, **columns) == [None, None, 0, None, 3]
+    assert kept(ExactDedup(compare=("n",)), n=columns["n"]) == [None, None, 0, None, None]
+
+
+def test_lists_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match=r"tags is list<item: int64>: compare columns of strings"):
+        kept(ExactDedup(compare=("tags",)), tags=[[1], [1]])
+
+
+def test_a_preferred_source_wins_then_the_oldest() -> None:
+    table = {
+        "text": ["a"] * 4,
+        "domain": ["web", "wiki", "docs", "wiki"],
+        "date": ["2001", "2023-01-01", None, "2022-12-31"],
+    }
+    prefer = {"domain": ["docs", "wiki"]}
+    assert kept(ExactDedup(prefer=prefer), **table) == [2, 2, None, 2]
+    prefer = {"domain": ["wiki"]}
+    table["date"][0] = "2001-01-01"
+    assert kept(ExactDedup(prefer=prefer, keep="date:min"), **table) == [3, 3, 3, None]
+    assert kept(ExactDedup(prefer=prefer, keep="date:max"), **table) == [1, None, 1, 1]
+    assert kept(ExactDedup(keep="date:min"), **table) == [None, 0, 0, 0]
+
+
 def test_a_hot_key_is_one_message_a_batch() -> None:
     out = run(ExactDedup(), pa.table({"text": ["same"] * 500 + [str(i) for i in range(500)]}), 100)
     assert out["copies"].to_pylist() == [500] * 500 + [1] * 500

@@ -1,4 +1,4 @@
-"""Who is asked for."""
+"""Who is asked for, and whose text is needed."""
 
 from __future__ import annotations
 
@@ -16,5 +16,6 @@ def test_candidates_are_followed() -> None:
         }
     )
     for batch_rows in (1, 2, 9):
-        followed = run(NearFollowed(), table, batch_rows)["followed"].to_pylist()
-        assert followed == [True, False, False, False, False]
+        out = run(NearFollowed(), table, batch_rows)
+        assert out["followed"].to_pylist() == [True, False, False, False, False]
+        assert out["paired"].to_pylist() == [True, True, True, False, False]

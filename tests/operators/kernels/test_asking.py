@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from operators.kernels.asking import answer, ask
+from operators.kernels.asking import answered, ask
 
 
 def test_ask() -> None:
@@ -13,19 +15,23 @@ def test_ask() -> None:
         answers=np.array([True, False, True]),
         lengths=np.array([0, 2, 1]),
         edges=np.array([7, 10, 10]),
-        asks=np.array([True, True, False]),
     )
     assert list(zip(row.tolist(), key.tolist(), side.tolist(), strict=True)) == [
         (0, 10, 0),
         (1, 7, 1),
         (1, 10, 1),
         (2, 12, 0),
+        (2, 10, 1),
     ]
 
 
 def test_answers_carry_over_batches() -> None:
-    side, values = np.array([0, 1, 1, 0, 1], np.uint8), np.array([5, 0, 0, 6, 0], np.int8)
+    side, status = np.array([0, 1, 1, 0, 1], np.uint8), np.array([5, 0, 0, 6, 0], np.int8)
+    near = np.array([0.5, 0, 0, 0.25, 0], np.float32)
     for cut in range(6):
-        carry = np.zeros(1, np.int8)
-        got = [answer(side[s], values[s], carry) for s in (slice(cut), slice(cut, None))]
-        assert np.concatenate(got).tolist() == [5, 5, 5, 6, 6]
+        carry: dict[str, Any] = {}
+        parts = (slice(cut), slice(cut, None))
+        got = [answered(side[s], {"status": status[s], "near": near[s]}, carry) for s in parts]
+        assert np.concatenate([one["status"] for one in got]).tolist() == [5, 5, 5, 6, 6]
+        assert np.concatenate([one["near"] for one in got]).tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
+        assert {one["status"].dtype for one in got} == {np.dtype(np.int8)}

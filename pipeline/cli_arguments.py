@@ -1,0 +1,66 @@
+"""Arguments that several commands take, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def device(text: str) -> str:
+    if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; choose auto, cpu, cuda or cuda:1")
+    return text
+
+
+class Parser(argparse.ArgumentParser):
+    """Help texts keep their lines, options are written in full."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+
+def plain(commands: Any, name: str, text: str, example: str, more: str) -> argparse.ArgumentParser:
+    description = f"{text[0].upper()}{text[1:]}.\n{more}".strip()
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=description, epilog=f"examples:\n  {example}"
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def where(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--config", metavar="CONFIG", help="the run's config (default: the only one in this folder)"
+    )
+    made.add_argument("--store", metavar="URL", help="the run's store, where it was given to run as well")
+
+
+def add_engine(made: argparse.ArgumentParser, verb: str) -> None:
+    made.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help=f"what to {verb} with (default: local)"
+    )
+    made.add_argument("--workers", type=positive, metavar="N", help="tasks at a time (default: all cores)")
+    made.add_argument("--address", metavar="A", help="the Ray cluster, such as auto or ray://host:10001")
