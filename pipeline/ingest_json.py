@@ -31,7 +31,8 @@ def json_blocks(task: ConvertTask, known: Callable[[], pa.Schema]) -> Iterator[p
     """
     declared = {name: arrow_type(dtype) for name, dtype in task.settings.schema}
     strings = [name for name, dtype in declared.items() if dtype == TEXT]
-    lines = Lines(task.path, {task.settings.text: TEXT} | declared, strings, known)
+    text = {task.settings.text: TEXT} if task.settings.text else {}
+    lines = Lines(task.path, text | declared, strings, known)
     with open_stream(task.path, task.compression) as stream:
         for first, block in _line_blocks(task.path, stream):
             _check_utf8(task.path, block, first)

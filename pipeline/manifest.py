@@ -205,7 +205,7 @@ class Inventory:
 
 def _empty_schema(settings: Settings) -> pa.Schema:
     """The columns of a source whose files have none."""
-    stub = {settings.text: TEXT} | ({settings.id: TEXT} if settings.id else {})
+    stub = {name: TEXT for name in (settings.text, settings.id) if name}
     return seen_schema("source", settings, "", pa.schema(list(stub.items())))
 
 

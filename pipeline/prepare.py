@@ -105,10 +105,11 @@ def side_sources(config: Config) -> list[str]:
 
 
 def side_inventory(path: str, config: Config, store: Store) -> Inventory:
-    """What is there of a side file, read with the source's names or, where it has not those, as `text`."""
+    """What is there of a side file, read with the source's names or, where it has not those, as `text`; a
+    file that has no such column either has no text, only columns."""
     text = next(iter(config.sources.values())).text
     problems: list[ConfigError] = []
-    for column in dict.fromkeys([text, "text"]):
+    for column in dict.fromkeys([text, "text", ""]):
         source: Mapping[str, SourceConfig] = {MAIN: SourceConfig(path=path, text=column)}
         try:
             inventory = take_inventory(source, config.base, store)

@@ -23,7 +23,7 @@ Json = str | bytes
 
 @dataclass(frozen=True)
 class Settings:
-    """How a source is read: which column is the text, which the id, types by column name."""
+    """How a source is read: which column is the text (none: ""), which the id, types by column name."""
 
     text: str = "text"
     id: str | None = None

@@ -70,7 +70,8 @@ def to_type(array: pa.Array, wanted: pa.DataType) -> pa.Array:
 def seen_names(settings: Settings, physical: Iterable[str]) -> dict[str, str]:
     """Name as operators see it -> name in the file. The text column is `text`; the id column is `id`
     and itself; a column of the file that these hide is `text_original` or `id_original`."""
-    hidden = {"text": settings.text} | ({"id": settings.id} if settings.id else {})
+    hidden = {"text": settings.text} if settings.text else {}
+    hidden |= {"id": settings.id} if settings.id else {}
     names: dict[str, str] = {}
     for name in physical:
         if name == settings.text:
@@ -94,26 +95,33 @@ def seen_schema(label: str, settings: Settings, file: str, schema: pa.Schema) ->
     if twice:
         raise DataError(f"{file}: two columns are named {twice[0]!r}; rename one of them")
     wanted = dict(settings.schema)
-    _require(label, "text", settings.text, file, schema, wanted)
-    if settings.id:
-        _require(label, "id", settings.id, file, schema, wanted)
+    for role, column in (("text", settings.text), ("id", settings.id)):
+        if column:
+            _require(label, role, column, file, schema, wanted)
     types = {name: normal(schema.field(name).type) for name in schema.names}
     types |= {name: arrow_type(dtype) for name, dtype in wanted.items()}
-    text = types[settings.text]
-    if not (
-        text == TEXT or pa.types.is_null(text) or pa.types.is_binary(text) or pa.types.is_large_binary(text)
-    ):
-        raise ConfigError(
-            f"{file}: column {settings.text!r}, the text of {label}, is {text}, not a string; "
-            f"name another one with `text:`"
-        )
-    types[settings.text] = TEXT
+    if settings.text:
+        _check_text(label, settings.text, file, types[settings.text])
+        types[settings.text] = TEXT
     if settings.id and not (types[settings.id] == TEXT or pa.types.is_integer(types[settings.id])):
         raise ConfigError(
             f"{file}: column {settings.id!r}, the id of {label}, is {types[settings.id]}; an id is a string "
             f"or an integer: name another with `id:`, or cast it with `schema: {{{settings.id}: string}}`"
         )
     return pa.schema([pa.field(seen, types[name]) for seen, name in seen_names(settings, types).items()])
+
+
+def _check_text(label: str, name: str, file: str, dtype: pa.DataType) -> None:
+    if not (
+        dtype == TEXT
+        or pa.types.is_null(dtype)
+        or pa.types.is_binary(dtype)
+        or pa.types.is_large_binary(dtype)
+    ):
+        raise ConfigError(
+            f"{file}: column {name!r}, the text of {label}, is {dtype}, not a string; "
+            f"name another one with `text:`"
+        )
 
 
 def _require(
