@@ -62,7 +62,8 @@ class Kernel:
 
     def _entry(self, kinds: Kind) -> Call:
         folder = os.environ.get("NUMBA_CACHE_DIR")
-        if kinds is None or not folder or os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        ours = self.targetoptions.get("_nrt", True)  # else a part, which only tests call from Python
+        if kinds is None or not folder or not ours or os.environ.get("NUMBA_DISABLE_JIT") == "1":
             dispatcher: Call = self.dispatcher
             return dispatcher
         name = f"{self.py_func.__module__}.{self.py_func.__qualname__}"
