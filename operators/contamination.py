@@ -56,6 +56,11 @@ class Contamination(MapOp):
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
         texts, known = text_buffers(batch.column("text")), uses["evaluation"]
+        if batch.num_rows and not len(known["rows"]):
+            raise ValueError(
+                "the evaluation data has no n-gram to look for: no rows, or only texts that are shorter than "
+                "min_ngram; check `against`, `columns` and `min_ngram`"
+            )
         hits = self._hits(texts, Table(*(known[name] for name in Table._fields)))
         pairs = _pair(hits, known)
         share = pairs.overlap / known["totals"][pairs.evaluation]

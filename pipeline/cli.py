@@ -12,7 +12,7 @@ from typing import Any
 
 # Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
 from pipeline.cli_arguments import Parser, add_engine, count, device, plain, positive, where
-from pipeline.errors import TamisError
+from pipeline.errors import TamisError, TooMuchDropped
 from pipeline.index_parser import add_index, add_similar
 
 DONE, BUG, BAD_CONFIG, BAD_DATA, RESUMABLE = 0, 1, 2, 3, 4
@@ -164,6 +164,9 @@ def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
         if code in (BUG, BAD_DATA) and not arguments.debug:
             kept = "; error.log in the run's folder has it" if arguments.command == "run" else ""
             _say(f"--debug shows the traceback{kept}")
+        if isinstance(error, TooMuchDropped):
+            _say(f"next: change the config, or: {shlex.join(['tamis', *given])} --allow {error.node}")
+            return code
         return _next(arguments, given, code)
 
 

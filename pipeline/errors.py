@@ -23,6 +23,14 @@ class DataError(TamisError):
     exit_code = 3
 
 
+class TooMuchDropped(DataError):
+    """A node would drop more of a source than its guard allows."""
+
+    def __init__(self, text: str, node: str) -> None:
+        super().__init__(text)
+        self.node = node
+
+
 class ResourceError(TamisError):
     """Memory, disk, a model or the cluster was missing; the run can be resumed."""
 

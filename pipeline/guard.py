@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.kernels.counter import mix64
-from pipeline.errors import DataError
+from pipeline.errors import TooMuchDropped
 from pipeline.manifest import Manifest
 from pipeline.nodes import Guard, Node
 from pipeline.samples import documents
@@ -89,7 +89,7 @@ def _label(source: str, group: str | None, name: str) -> str:
 
 
 def check(context: Guarding, tallies: Iterable[Mapping[str, Any]]) -> None:
-    """Raises DataError with the figures and some of the documents when a source loses too much."""
+    """Raises TooMuchDropped with the figures and some of the documents when a source loses too much."""
     total: Counts = {}
     samples: dict[str, list[int]] = {}
     for found in tallies:
@@ -103,17 +103,17 @@ def check(context: Guarding, tallies: Iterable[Mapping[str, Any]]) -> None:
     if not broken:
         return
     lines = [
-        f"{node.name} ({node.op}) would drop more than {guard.share:.4g} of the documents of {len(broken)} "
+        f"{node.name} would drop more than {guard.share:.4g} of the documents of {len(broken)} "
         f"of {len(total)} sources (max_drop_share):"
     ]
     for name, (rows, dropped) in list(broken.items())[:20]:
         lines.append(f"  {name}: {count(dropped)} of {count(rows)} ({100 * dropped / rows:.1f} %)")
         lines += _shown(context, samples.get(name, [])[:SAMPLES])
     lines.append(
-        f"look at them; if that is right, run again with --allow {node.name}, or give the node "
-        f"`max_drop_share: 1`; else loosen it, or fix the source"
+        f"look at them: if that is right, run again with --allow {node.name}, or give the node "
+        f"`max_drop_share: 1`; if not, make {node.name} drop less, or leave the source out"
     )
-    raise DataError("\n".join(lines))
+    raise TooMuchDropped("\n".join(lines), node.name)
 
 
 def _shown(context: Guarding, uids: Sequence[int]) -> list[str]:

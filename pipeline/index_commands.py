@@ -114,9 +114,20 @@ def _export(arguments: argparse.Namespace) -> int:
 
     found = NearIndex(arguments.index)
     opened = found.open(found.existing())
-    rows = export_datasketch(opened, Path(arguments.to[1]), arguments.redis)
+    try:
+        rows = export_datasketch(opened, Path(arguments.to[1]), arguments.redis)
+    except OSError as error:
+        raise ConfigError(f"{arguments.to[1]} cannot be written: {error.strerror or error}") from error
     where = f"{arguments.to[1]} and the Redis at {arguments.redis}" if arguments.redis else arguments.to[1]
     print(f"wrote {count(rows)} documents as a datasketch MinHashLSH to {where}")
+    print(
+        f"query it with this index's own signatures (datasketch's MinHash would make others):\n"
+        f"  from pipeline.near_export import query_minhash\n"
+        f"  from pipeline.near_index import NearIndex\n"
+        f"  index = NearIndex({arguments.index!r})\n"
+        f"  known = index.open(index.existing())\n"
+        f"  pickle.load(open({arguments.to[1]!r}, 'rb')).query(query_minhash(known, 'some text'))"
+    )
     return 0
 
 

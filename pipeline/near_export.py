@@ -17,7 +17,7 @@ from operators.kernels.minhash import min_hash, permutation_factors
 from operators.kernels.near_index import Index
 from operators.kernels.shingles import shingle_lists
 from operators.minhash_signature import MinhashSignature
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ResourceError
 from pipeline.near_index import signature_from
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ def export_datasketch(index: Index, path: Path, redis: str | None = None) -> int
     if not index.parts:
         raise ConfigError("the index is empty: add documents with `tamis index add` first")
     signature = signature_from(index.parts[0], index.parts[0].data)
-    lsh = datasketch.MinHashLSH(
-        num_perm=signature.permutations,
-        params=(signature.bands, signature.rows),
-        storage_config=_storage(redis),
-    )
-    rows = _insert(index, lsh, signature)
+    storage = _storage(redis)
+    shape = (signature.bands, signature.rows)
+    try:
+        lsh = datasketch.MinHashLSH(num_perm=signature.permutations, params=shape, storage_config=storage)
+        rows = _insert(index, lsh, signature)
+    except Exception as error:
+        if redis is not None and type(error).__module__.startswith("redis"):
+            raise ResourceError(f"the Redis at {redis} does not answer: {error}") from error
+        raise
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(pickle.dumps(lsh))

@@ -86,7 +86,7 @@ def add(
 
 def _chosen(config: Config, name: str | None) -> NodeConfig:
     """The node whose documents are added: the named one, else the only one that signs."""
-    signing = [node for node in config.nodes if "against" in node.spec.cls().model_fields]
+    signing = [node for node in config.nodes if node.op == "minhash_dedup"]
     if name is not None:
         node = config.node(name)
         if node not in signing:

@@ -47,6 +47,39 @@ def index_fields(node: NodeConfig) -> list[str]:
     return [name for name, found in marks.items() if found and node.fields.get(name)]
 
 
+def skipped(config: Config, manifest: Manifest) -> list[str]:
+    """Which parts of its indexes a run leaves aside because they hold its own documents, for its notes."""
+    notes = []
+    for node in config.nodes:
+        for name in index_fields(node):
+            given = node.fields[name]
+            for path in [given] if isinstance(given, str) else given:
+                folder = Path(config.base.resolve(), Path(path).expanduser())
+                if not folder.is_file():
+                    notes += _own(folder, manifest, f"{node.name}.{name}")
+    return notes
+
+
+def _own(folder: Path, manifest: Manifest, where: str) -> list[str]:
+    from pipeline.near_index import NearIndex, own_parts
+
+    index = NearIndex(folder)
+    own = own_parts(index.open(index.state()).parts, manifest, index.path)
+    return [
+        f"{where}: part {part.name} of {index.path} holds documents of files with the same content as this "
+        f"source's, so the run does not compare with it"
+        for part in own
+    ]
+
+
+def check_part(_: None, path: str) -> None:
+    """A task: raises DataError when a file of an index's part has not the content it was written with."""
+    from pipeline.near_index import check_content, opened
+
+    for part in opened([path]).parts:
+        check_content(part)
+
+
 def _parts(path: str, config: Config, manifest: Manifest, node: NodeConfig, where: str) -> list[str]:
     folder = Path(config.base.resolve(), Path(path).expanduser()) if "://" not in path else path
     if Path(folder).is_file():

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from memory_engine import World, find
 from pydantic import ValidationError
@@ -65,8 +65,12 @@ def test_against_sets(
 ) -> None:
     (n, least), (min_overlap, min_share) = sizes, rule
     fields = {"ngram": n, "min_ngram": least, "min_overlap": min_overlap, "min_share": min_share}
-    out = decontaminated(documents, evaluation, batch_rows, **fields)
     known = [grams(text, n, least) for text in evaluation]
+    if documents and not any(known):
+        with pytest.raises(ValueError, match="no n-gram to look for"):
+            decontaminated(documents, evaluation, batch_rows, **fields)
+        return
+    out = decontaminated(documents, evaluation, batch_rows, **fields)
     for row, text in enumerate(documents):
         mine = parts_of(text, {len(gram) for some in known for gram in some})
         shared = [len(mine & some) for some in known]
@@ -90,8 +94,9 @@ def test_against_sets(
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=4), st.integers(0, 2))
 def test_what_is_left_of_a_cut_text(documents: Texts, evaluation: Texts, margin: int) -> None:
     """All words that are in a shared trigram go, with their margin; no others do."""
-    out = decontaminated(documents, evaluation, ngram=3, min_ngram=3, action="cut", margin=margin)
     known = set().union(*(grams(text, 3, 3) for text in evaluation))
+    assume(known)
+    out = decontaminated(documents, evaluation, ngram=3, min_ngram=3, action="cut", margin=margin)
     left = apply_cuts(column(documents), out["cuts"].combine_chunks()).to_pylist()
     for text, rest in zip(documents, left, strict=True):
         assert text is not None
@@ -122,7 +127,9 @@ def test_short_texts_are_looked_for_whole() -> None:
         "Yes we can",
     ]
     assert decontaminated(documents, [ask])["overlap"].to_pylist() == [1, None, None]
-    assert decontaminated(documents, ["yes we can"])["overlap"].to_pylist() == [None] * 3
+    with pytest.raises(ValueError, match="only texts that are shorter than min_ngram"):
+        decontaminated(documents, ["yes we can"])
+    assert decontaminated(documents, ["yes we can", ask])["overlap"].to_pylist() == [1, None, None]
     assert decontaminated(documents, ["yes we can"], min_ngram=3)["overlap"].to_pylist() == [None, None, 1]
 
 
@@ -150,7 +157,8 @@ def test_scripts_without_spaces() -> None:
     documents = [f"故事：{ask}。", "从前有座城，城里有个人", "庙里没有人"]
     out = decontaminated(documents, [ask], unit="characters", ngram=8)
     assert out["matched"].to_pylist() == [ask, None, None]
-    assert decontaminated(documents, [ask])["matched"].to_pylist() == [None] * 3  # three words are too few
+    with pytest.raises(ValueError, match="shorter than min_ngram"):  # three words are too few
+        decontaminated(documents, [ask])
     arabic = "كان يا ما كان في قديم الزمان ملك عظيم"
     assert decontaminated([f"قال: {arabic}!"], [arabic])["matched"].to_pylist() == [arabic]
 

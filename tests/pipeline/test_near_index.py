@@ -17,7 +17,7 @@ from pipeline.config import load_config
 from pipeline.engine import make_engine
 from pipeline.errors import ConfigError
 from pipeline.near_index import NearIndex
-from pipeline.near_index_add import add
+from pipeline.near_index_add import _chosen, add
 from pipeline.near_similar import similar_documents
 from pipeline.prepare import RunOptions, open_store
 
@@ -234,3 +234,14 @@ def test_heads_and_sets_of_the_documents(tmp_path: Path) -> None:
     assert chunk.heads.to_pylist() == [COPY, long[:120]]
     assert np.diff(chunk.offsets).tolist() == [len(COPY.split()) - 1, 2]
     assert pc.count_distinct(pa.array(chunk.hashes)).as_py() == len(COPY.split()) + 1
+
+
+def test_an_evaluation_set_beside_the_index_is_no_second_signature(tmp_path: Path) -> None:
+    """decontaminate has a field `against` too."""
+    (tmp_path / "asked.jsonl").write_text('{"text": "one two three four five six seven eight"}\n')
+    text = "source: {path: x.parquet}\nnodes:\n  fuzzy: {op: minhash_dedup}\n"
+    (tmp_path / "c.yaml").write_text(text + "  asked: {op: decontaminate, against: asked.jsonl}\n")
+    config = load_config(tmp_path / "c.yaml")
+    assert _chosen(config, None).name == "fuzzy"
+    with pytest.raises(ConfigError, match="decontaminate makes no signatures"):
+        _chosen(config, "asked")

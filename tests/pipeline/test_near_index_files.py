@@ -99,7 +99,7 @@ def test_damaged_files_are_named(tmp_path: Path, what: str, how: str) -> None:
         with pytest.raises(DataError, match=f"{name} does not match its name: the index is damaged"):
             check_content(part)
     other = Month(tmp_path, "other", TEXTS[:40], fields=against())
-    message = {"missing": "is missing", "truncated": "has not its", "changed": "cannot be read"}[how]
+    message = {"missing": "is missing", "truncated": "has not its", "changed": "does not match its name"}[how]
     with pytest.raises(
         DataError, match=f"{name}.* {message}.*the index is damaged; restore the file from a copy"
     ):
