@@ -29,6 +29,7 @@ class Kind(Enum):
     STRING = "a string"
     ORDERED = "a number, a date, a time or a string"
     VECTOR = "a list of floats"
+    INTEGERS = "a list of integers"
     ANY = "any type"
 
 

@@ -68,7 +68,7 @@ class MinhashSignature(MapOp):
 
     @property
     def reads(self) -> Reads:
-        return {self.column: Kind.ANY if self.unit == "tokens" else TEXT}
+        return {self.column: Kind.INTEGERS if self.unit == "tokens" else TEXT}
 
     @property
     def adds(self) -> Adds:

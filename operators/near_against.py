@@ -56,7 +56,7 @@ class NearAgainst(MapOp):
     @property
     def reads(self) -> Reads:
         return {
-            self.column: Kind.ANY if self.unit == "tokens" else TEXT,
+            self.column: Kind.INTEGERS if self.unit == "tokens" else TEXT,
             "/lookup.candidates": pa.list_(pa.uint64()),
             "/lookup.found": pa.bool_(),
         }

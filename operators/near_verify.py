@@ -52,7 +52,7 @@ class NearVerify(ShuffleOp):
     def reads(self) -> Reads:
         return {
             "uid": pa.int64(),
-            self.column: Kind.ANY if self.unit == "tokens" else TEXT,
+            self.column: Kind.INTEGERS if self.unit == "tokens" else TEXT,
             "/near.near": pa.list_(pa.int64()),
             "/followed.followed": pa.bool_(),
             "/followed.paired": pa.bool_(),

@@ -154,6 +154,8 @@ def made_up(kind: pa.DataType | Kind, rows: int) -> pa.Array:
         return made_up(pa.int64(), rows)
     if kind is Kind.VECTOR:
         return _vectors(rows)
+    if kind is Kind.INTEGERS:
+        return made_up(pa.list_(pa.int32()), rows)
     if isinstance(kind, Kind) or kind in (pa.string(), TEXT):
         return pa.array(texts(rows), pa.string())
     luck = _luck(rows, 3)

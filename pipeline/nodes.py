@@ -157,6 +157,9 @@ def fits(have: pa.DataType, want: pa.DataType | Kind) -> bool:
         case Kind.VECTOR:
             lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
             return any(one(have) for one in lists) and bool(pa.types.is_floating(have.value_type))
+        case Kind.INTEGERS:
+            listed = pa.types.is_list(have) or pa.types.is_large_list(have)
+            return bool(listed and pa.types.is_integer(have.value_type))
         case _:
             return bool(have == want or (have == pa.string() and want == pa.large_string()))
 
