@@ -42,6 +42,7 @@ def outside_accuracy(rows: pa.Table, chosen: list[list[int] | None]) -> float:
     return float((score[:, 0] > score[:, 1:].max(axis=1)).mean())
 
 
+@pytest.mark.slow
 def test_the_discriminator_falls_to_chance(rows: pa.Table) -> None:
     random = run(AdversarialFilter(context="context", iterations=0, seed=1), rows)
     filtered = run(AdversarialFilter(context="context", seed=1), rows)
