@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +14,21 @@ from pipeline.manifest import Manifest
 Pins = Mapping[str, Mapping[str, Sequence[str]]]  # node -> field -> paths of parts
 
 
-def pinned(config: Config, manifest: Manifest) -> tuple[Config, dict[str, dict[str, list[str]]]]:
+def pinned(
+    config: Config, manifest: Manifest, note: Callable[[str], None] = lambda _: None
+) -> tuple[Config, dict[str, dict[str, list[str]]]]:
     """The config with every index replaced by the parts that it has now, apart from those made of this
     source; and those parts by node and field, for whoever reads the run later.
 
-    So a run stands on parts that cannot change, and adding it to the index does not change its results."""
+    So a run stands on parts that cannot change, and adding it to the index does not change its results.
+    note: told of every part that is left aside."""
     pins: dict[str, dict[str, list[str]]] = {}
     for node in config.nodes:
         for name in index_fields(node):
             where = f"{config.where('nodes', node.name, name)}: {node.name}.{name}"
             given = node.fields[name]
             paths = [given] if isinstance(given, str) else given
-            parts = [p for path in paths for p in _parts(path, config, manifest, node, where)]
+            parts = [p for path in paths for p in _parts(path, config, manifest, node, where, note)]
             pins.setdefault(node.name, {})[name] = list(dict.fromkeys(parts))
     return repinned(config, pins), pins
 
@@ -47,31 +50,6 @@ def index_fields(node: NodeConfig) -> list[str]:
     return [name for name, found in marks.items() if found and node.fields.get(name)]
 
 
-def skipped(config: Config, manifest: Manifest) -> list[str]:
-    """Which parts of its indexes a run leaves aside because they hold its own documents, for its notes."""
-    notes = []
-    for node in config.nodes:
-        for name in index_fields(node):
-            given = node.fields[name]
-            for path in [given] if isinstance(given, str) else given:
-                folder = Path(config.base.resolve(), Path(path).expanduser())
-                if not folder.is_file():
-                    notes += _own(folder, manifest, f"{node.name}.{name}")
-    return notes
-
-
-def _own(folder: Path, manifest: Manifest, where: str) -> list[str]:
-    from pipeline.near_index import NearIndex, own_parts
-
-    index = NearIndex(folder)
-    own = own_parts(index.open(index.state()).parts, manifest, index.path)
-    return [
-        f"{where}: part {part.name} of {index.path} holds documents of files with the same content as this "
-        f"source's, so the run does not compare with it"
-        for part in own
-    ]
-
-
 def check_part(_: None, path: str) -> None:
     """A task: raises DataError when a file of an index's part has not the content it was written with."""
     from pipeline.near_index import check_content, opened
@@ -80,7 +58,9 @@ def check_part(_: None, path: str) -> None:
         check_content(part)
 
 
-def _parts(path: str, config: Config, manifest: Manifest, node: NodeConfig, where: str) -> list[str]:
+def _parts(
+    path: str, config: Config, manifest: Manifest, node: NodeConfig, where: str, note: Callable[[str], None]
+) -> list[str]:
     folder = Path(config.base.resolve(), Path(path).expanduser()) if "://" not in path else path
     if Path(folder).is_file():
         return [str(folder)]
@@ -93,4 +73,9 @@ def _parts(path: str, config: Config, manifest: Manifest, node: NodeConfig, wher
     for part in parts:
         check_scheme(part, signature_of(node), index.path, where)
     own = own_parts(parts, manifest, index.path)
+    for part in own:
+        note(
+            f"{node.name}: part {part.name} of {index.path} holds documents of files with the same content "
+            f"as this source's, so the run does not compare with it"
+        )
     return [index.part_path(part.name) for part in parts if part not in own]

@@ -23,7 +23,7 @@ from pipeline.graph import Graph
 from pipeline.guard import ALL
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
-from pipeline.near_pins import check_part, pinned, skipped
+from pipeline.near_pins import check_part, pinned
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.prepare import RunOptions, manifests, open_store, save
@@ -64,9 +64,7 @@ class Run:
             f"{manifest.rows:,} documents in {len(manifest.files)} files, {len(manifest.shards)} shards; "
             f"{engine.name} engine, {engine.workers} workers; store {self.store.url}"
         )
-        for note in skipped(self.config, manifest):
-            self.progress.note(note)
-        self.config, self.pins = pinned(self.config, manifest)
+        self.config, self.pins = pinned(self.config, manifest, self.progress.note)
         parts = sorted({path for fields in self.pins.values() for paths in fields.values() for path in paths})
         for _ in engine.run(check_part, None, parts):
             pass

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ import pyarrow.parquet as pq
 from pipeline.config import load_config
 from pipeline.progress import Progress
 from pipeline.run import RunOptions, run
+from workflows.bench.near_truth import greedy
+from workflows.bench.truth import judge, read_pairs
 
 CONFIG = """\
 source: {{path: {folder}/*.parquet, id: id, shard_bytes: {shard}}}
@@ -83,25 +84,14 @@ def one_way(corpus: pa.Table, base: Path, number: int, threshold: float) -> dict
     return {"fuzzy": fuzzy, "digest": digest}
 
 
-def against_truth(ids: list[str], stay: set[str], pairs: pa.Table, threshold: float) -> None:
+def against_truth(ids: list[str], stay: list[str], pairs: Path, threshold: float) -> None:
     """The removals against the exact pairs and the greedy solution on them."""
-    place = {name: i for i, name in enumerate(ids)}
-    near: dict[int, set[int]] = defaultdict(set)
-    columns = (pairs.column(name).to_pylist() for name in ("id_a", "id_b", "jaccard5w"))
-    true = [(place[a], place[b]) for a, b, j in zip(*columns, strict=True) if j >= threshold]
-    for a, b in true:
-        near[a].add(b)
-        near[b].add(a)
-    greedy: set[int] = set()
-    for i in range(len(ids)):
-        if not any(j in greedy for j in near[i] if j < i):
-            greedy.add(i)
-    gone = [i for i, name in enumerate(ids) if name not in stay]
-    alone = sum(not any(ids[j] in stay for j in near[i]) for i in gone)
-    both = sum(ids[a] in stay and ids[b] in stay for a, b in true)
-    print(f"removed {len(gone):,}; the greedy solution on the pairs removes {len(ids) - len(greedy):,}")
-    print(f"removed without a kept partner at J >= {threshold}: {alone}")
-    print(f"true pairs with both kept: {both} of {len(true):,} ({100 * both / len(true):.3f} %)")
+    true = read_pairs(pairs, ids, threshold)
+    found = judge(true, ids, stay, threshold)
+    removed, lost = int((~greedy(len(ids), true)).sum()), found["lost"]
+    print(f"removed {found['removed']:,}; the greedy solution on the pairs removes {removed:,}")
+    print(f"removed without a kept partner at J >= {threshold}: {found['alone']}")
+    print(f"true pairs with both kept: {lost} of {found['pairs']:,} ({100 * lost / found['pairs']:.3f} %)")
 
 
 def main() -> None:
@@ -115,7 +105,7 @@ def main() -> None:
     found = [one_way(corpus, given.out.resolve(), n, given.threshold) for n in range(len(WAYS))]
     print(f"the same documents in all {len(found)} ways: {len({way['digest'] for way in found}) == 1}")
     ids = corpus.column("id").to_pylist()
-    against_truth(ids, set(found[0]["fuzzy"]), pq.ParquetFile(given.pairs).read(), given.threshold)
+    against_truth(ids, found[0]["fuzzy"], given.pairs, given.threshold)
 
 
 if __name__ == "__main__":
