@@ -42,6 +42,7 @@ class Cut(LoopOp):
         {"by": "key", "keep_rows": 5, "group": "domain"},
         {"by": "key", "keep_weight": 300, "weight": "words"},
         {"by": "key", "keep_ratio": 0.5, "group": "label"},
+        {"by": "key", "keep_share": 0.3, "mark": True},
     )
 
     by: str
@@ -71,6 +72,10 @@ class Cut(LoopOp):
     missing: Literal["drop", "error"] = "drop"
     """Rows whose `by` is null are dropped, or are an error that names the first one."""
 
+    mark: bool = False
+    """Instead of dropping rows, add `within`: whether a row would stay, null for one without a key, which
+    then does not count for `keep_share` either."""
+
     @model_validator(mode="after")
     def _one_budget(self) -> Cut:
         given = [name for name in _BUDGETS if getattr(self, name) is not None]
@@ -89,14 +94,15 @@ class Cut(LoopOp):
 
     @property
     def adds(self) -> Adds:
-        return {"drop": DROP}
+        return {"within": pa.bool_()} if self.mark else {"drop": DROP}
 
     def step(self, round: int) -> list[Part]:
         rule = (
             "share" if self.keep_share is not None else "ratio" if self.keep_ratio is not None else "amount"
         )
         fields = {"by": self.by, "rule": rule, "amount": self._amount(), "weight": self.weight}
-        fields |= {"group": self.group, "missing": self.missing, "round": round}
+        fields |= {"group": self.group, "round": round}
+        fields |= {"missing": "skip" if self.mark and self.missing == "drop" else self.missing}
         uses = {"last": "last.histogram"} if round else {}
         return [Part("histogram", "cut_histogram", fields, uses)]
 
@@ -111,6 +117,8 @@ class Cut(LoopOp):
         hi, edge = hi & state["hi_mask"][group], state["hi"][group]
         above = (lo & state["lo_mask"][group]) > state["lo"][group]
         kept = state["whole"][group] | (hi > edge) | ((hi == edge) & above)
+        if self.mark:
+            return {"within": pa.array(kept, pa.bool_(), mask=~valid)}
         reasons = np.where(valid, np.where(kept, -1, 0), 1)
         return {"drop": drop_column(reasons, [self.reason, "no_score"])}
 

@@ -63,11 +63,11 @@ class CutHistogram(FoldOp):
     group: str | None = None
     """The column whose every value has a budget of its own."""
 
-    missing: Literal["drop", "error"] = "drop"
-    """What becomes of rows whose `by` is null."""
+    missing: Literal["drop", "error", "skip"] = "drop"
+    """Rows whose `by` is null count as rows there are, are an error, or do not count."""
 
-    round: int = Field(0, ge=0, lt=16)
-    """Which bits this round looks at, from the top."""
+    round: int = Field(0, ge=0, le=16)
+    """Which bits this round looks at, from the top; 16 is never run, only asked for when all others were."""
 
     @property
     def reads(self) -> Reads:
@@ -98,8 +98,9 @@ class CutHistogram(FoldOp):
             raise ValueError(f"cut: {self.by} is null at uid {_uid(batch, ~valid)}; drop such rows before")
         state = _zeros(names, bins)
         if self.round == 0:
-            state["all_rows"] += np.bincount(codes, minlength=len(names))
-            np.add.at(state["all_weight"], codes, weight)
+            counted = valid | (self.missing != "skip")
+            state["all_rows"] += np.bincount(codes[counted], minlength=len(names))
+            np.add.at(state["all_weight"], codes[counted], weight[counted])
         else:
             valid &= _on_boundary(uses["last"], names, codes, hi, lo)
         cell = codes[valid] * bins + self._digit(hi[valid], lo[valid])
