@@ -104,9 +104,12 @@ def _count(data: Any, starts: Any, ends: Any, classes: Any, mojibake: Any, count
     bytes_, follow, second = mojibake
     for text in range(len(starts)):
         i, end = starts[text], ends[text]
-        letters, due, read, next_ = 0, 0, 0, 0
+        letters, read = 0, 0
+        due: Any = np.int64(0)
+        next_: Any = np.int64(0)
         while i <= end:
-            kind, byte, after = 0, np.uint8(0), i + 1  # behind the end: no part of a word
+            kind: Any = np.int64(0)  # behind the end: no part of a word
+            byte, after = np.uint8(0), i + 1
             if i < end:
                 point = np.int64(data[i])
                 if point >= 0x80:

@@ -72,8 +72,9 @@ def _load() -> Model:
         raise ValueError(f"this py3langid keeps its model in another way; install {_MODEL_OF}") from error
     prior = np.asarray(own.nb_pc, np.float32)
     digest = hashlib.blake2b(digest_size=16)
-    for table in (move, row, feature, half, prior, "".join(own.nb_classes).encode()):
-        digest.update(table)
+    for table in (move, row, feature, half, prior):
+        digest.update(table.tobytes())
+    digest.update("".join(own.nb_classes).encode())
     if digest.hexdigest() != MODEL:
         raise ValueError(
             f"this py3langid has another model ({digest.hexdigest()}) than {_MODEL_OF}, and would give other "
