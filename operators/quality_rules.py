@@ -98,7 +98,7 @@ class QualityRules(MapOp):
     Characters are code points; each byte of invalid UTF-8 is one. A null is an empty text.
 
     Repeated n-grams are read from left to right: one that came before adds its characters, and none of its
-    words is counted twice. Equal lines, paragraphs and n-grams are those with equal 64-bit hashes.
+    words is counted twice. Equal lines, paragraphs and n-grams are those with equal 63-bit hashes.
 
     `c4` also edits: lines that it does not keep, citations such as [3] and white space around lines are
     `cuts`, and `lines_cut` says how many lines went; nothing of a dropped document is cut. As in C4's code,

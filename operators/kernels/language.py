@@ -131,7 +131,7 @@ def prepared(data: Bytes, starts: Int64s, ends: Int64s) -> tuple[Bytes, Int64s, 
     if not flags.any():
         return data, starts, ends
     odd = np.flatnonzero(flags)
-    fixed = [reference(data[starts[i] : ends[i]].tobytes()) for i in odd.tolist()]
+    fixed = [_formed(data[starts[i] : ends[i]].tobytes()) for i in odd.tolist()]
     bounds = np.cumsum([0, *map(len, fixed)])
     low, high = int(starts.min()), int(ends.max())
     starts, ends = starts - low, ends - low
@@ -185,7 +185,7 @@ def _classes() -> Bytes:
 _IDEOGRAPHS = range(0x3400, 0xA000)
 
 
-def reference(text: bytes) -> bytes:
+def _formed(text: bytes) -> bytes:
     """What py3langid makes of a text before it reads it."""
     from py3langid.langid import LanguageIdentifier
 

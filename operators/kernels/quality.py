@@ -76,7 +76,7 @@ def count(texts: tuple[Bytes, Int64s, Int64s], counting: Counting) -> tuple[Int6
     last) of what C4 takes away, as places in the text's buffer.
 
     Ratios are left to the caller: a kernel that divides may raise, and such code cannot be kept. Needs up to
-    60 bytes of scratch memory for each byte of the longest text, most of which stays untouched.
+    80 bytes of scratch memory for each byte of the longest text, most of which stays untouched.
     """
     data, starts, ends = texts
     counts = np.zeros((len(starts), len(NAMES)), np.int64)

@@ -175,3 +175,17 @@ def test_a_group_column_of_floats_is_refused() -> None:
 def test_budgets_that_make_no_sense_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cut(by="k", **fields)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS, st.sampled_from([None, "g"]), st.integers(1, 30))
+def test_marks_within_the_share_of_rows_that_have_a_key(
+    rows: list[Any], group: str | None, size: int
+) -> None:
+    """What a cut of the rows with a key alone would keep; null for the others."""
+    known = [i for i, row in enumerate(rows) if row[0] is not None]
+    fields: dict[str, Any] = {"by": "k", "keep_share": 0.4, "group": group}
+    marked = run(Cut(mark=True, **fields), table(rows), batch_rows=size).column("within").to_pylist()
+    alone = reasons_of(Cut(**fields), table([rows[i] for i in known], known))
+    assert [marked[i] for i in known] == [reason is None for reason in alone]
+    assert {marked[i] for i in set(range(len(rows))) - set(known)} <= {None}
