@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from operators.contract import DROP, TEXT, Adds, Columns, MapOp, Reads, Uses, drop_column
 from operators.kernels.language import LANGUAGES, language_scores, load_model, prepared
@@ -58,6 +58,13 @@ class LanguageId(MapOp):
         if lost:
             raise ValueError(f"no language {lost[0]!r}; there are {' '.join(sorted(LANGUAGES))}")
         return names
+
+    @model_validator(mode="after")
+    def _kept_are_considered(self) -> LanguageId:
+        lost = [name for name in self.keep or () if self.among is not None and name not in self.among]
+        if lost:
+            raise ValueError(f"language_id: keep names {lost[0]!r}, which is not in among; add it there")
+        return self
 
     @property
     def reads(self) -> Reads:

@@ -151,6 +151,11 @@ def test_unknown_languages_are_refused(field: str) -> None:
         LanguageId(**{field: ["en", "german"]})
 
 
+def test_kept_languages_must_be_considered() -> None:
+    with pytest.raises(ValueError, match="keep names 'de', which is not in among"):
+        LanguageId(keep=["en", "de"], among=["en", "fr"])
+
+
 def test_any_cut_gives_the_same() -> None:
     texts = pa.table({"text": [*SENTENCES.values(), *(t.upper() for t in SENTENCES.values())]})
     whole = run(LanguageId(), texts)
