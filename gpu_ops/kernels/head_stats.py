@@ -3,6 +3,7 @@
 Legend: N tokens, V vocabulary, D hidden size, S parts of the vocabulary. Of a token's logits z, whose target
 is y, only six numbers stay, all but the last over the other tokens j != y (so nothing cancels where p(y) is
 almost 1): the highest logit m, the second, sum e^(z-m), sum e^2(z-m), sum (z-m) e^(z-m), and z_y itself.
+z_y, on whose last bits such a token's 1 - p(y) hangs, is made once more, in float64.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def head_stats(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) -> 
     """The statistics of softmax(head(hidden)) at the targets, in memory of O(N) beside the input.
 
     float32, bfloat16 or float16 in; products in the dtype of `hidden` (a weight of another one is rounded to
-    it, tile by tile), sums in float32. On a CUDA device this is a Triton kernel, on the CPU tiles of logits
+    it, tile by tile), sums in float32, the target's own logit in float64. On a CUDA device this is a Triton kernel, on the CPU tiles of logits
     that stay in the cache; on any other device, and without triton, the tiles are brought to the CPU, which
     is slow. The device, and how many rows there are, may change the last bits.
 
@@ -97,9 +98,8 @@ def logits_stats(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> HeadStats:
 
 def reference(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) -> HeadStats:
     """What head_stats gives, by the textbook in float64, with all logits in memory; columns are float64."""
-    z_NV = hidden_ND.double() @ head.weight.double().T
-    z_NV = head.scale * (z_NV if head.bias is None else z_NV + head.bias.double())
-    logits_NV = z_NV if head.cap is None else head.cap * torch.tanh(z_NV / head.cap)
+    bias = None if head.bias is None else head.bias.double()
+    logits_NV = to_logits(hidden_ND.double() @ head.weight.double().T, bias, head)
     return logits_reference(logits_NV, targets_N, hidden_ND.double().square().sum(1))
 
 
@@ -107,21 +107,27 @@ def logits_reference(
     logits_NV: torch.Tensor, targets_N: torch.Tensor, square_N: torch.Tensor | None = None
 ) -> HeadStats:
     """What logits_stats gives, by the textbook in float64; square_N is passed on."""
-    log_p_NV = logits_NV.double().log_softmax(1)
-    p_NV, real_N = log_p_NV.exp(), targets_N != IGNORED
-    onehot_NV = torch.zeros_like(p_NV)
+    z_NV, real_N = logits_NV.double(), targets_N != IGNORED
+    log_p_NV, p_NV = z_NV.log_softmax(1), z_NV.softmax(1)
     own_N1 = torch.where(real_N, targets_N, 0)[:, None].long()
-    onehot_NV.scatter_(1, own_N1, 1.0)
+    others_N1 = z_NV.scatter(1, own_N1, -torch.inf).logsumexp(1, keepdim=True)
+    left_N1 = torch.sigmoid(others_N1 - z_NV.gather(1, own_N1))  # 1 - p(target), where even float64 cancels
     best_N2 = torch.nn.functional.pad(p_NV, (0, 1)).topk(2, dim=1).values
     every = (
         -log_p_NV.gather(1, own_N1)[:, 0],
-        torch.linalg.vector_norm(p_NV - onehot_NV, dim=1),
+        torch.linalg.vector_norm(p_NV.scatter(1, own_N1, -left_N1), dim=1),
         torch.special.entr(p_NV).sum(1),
         best_N2[:, 0] - best_N2[:, 1],
         best_N2[:, 0],
         torch.zeros_like(real_N, dtype=torch.float64) if square_N is None else square_N,
     )
     return HeadStats(*(torch.where(real_N, column, 0.0) for column in every))
+
+
+def to_logits(product: torch.Tensor, bias: torch.Tensor | None, head: Head) -> torch.Tensor:
+    """The head's logits from products of hidden states with rows of its weight."""
+    z = head.scale * (product if bias is None else product + bias)
+    return z if head.cap is None else head.cap * torch.tanh(z / head.cap)
 
 
 def columns(states_6N: torch.Tensor, targets_N: torch.Tensor, square_N: torch.Tensor) -> HeadStats:

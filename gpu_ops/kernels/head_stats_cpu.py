@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpu_ops.kernels.head_stats import IGNORED, START
+from gpu_ops.kernels.head_stats import IGNORED, START, to_logits
 from operators.kernels.kept_code import Kernel
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROWS = 1024
 COLUMNS = 2048  # with 1024 rows 8 MiB: the products are made at full speed, and reduced out of the L3 cache
 LANES = 64  # running maxima side by side, so that the loop becomes vector instructions
-SERIAL = 1 << 18  # logits that are reduced before another thread would have begun
+SERIAL = 1 << 20  # logits that are reduced in about the time that it takes to wake another thread
 LEAST = np.float32(-80.0)  # e^-80 is nothing beside the maximum's 1, and its square no slow denormal
 
 FIRST, SECOND, TOTAL, SQUARES, WEIGHTED, OWN = range(6)
@@ -35,7 +35,7 @@ def head_states(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) ->
     convert = {head.weight.dtype, hidden_ND.dtype} != {torch.float32}
     wide_CD = hidden_ND.new_empty(COLUMNS if convert else 0, hidden_ND.shape[1], dtype=torch.float32)
 
-    def source(rows: torch.Tensor) -> Fill:
+    def source(rows: torch.Tensor) -> tuple[Fill, torch.Tensor | None]:
         h_RD = hidden_ND[rows].float()
 
         def fill(column: int, tile_RC: torch.Tensor) -> None:
@@ -50,7 +50,11 @@ def head_states(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) ->
             if head.cap is not None:
                 tile_RC.div_(head.cap).tanh_().mul_(head.cap)
 
-        return fill
+        targets_R = targets_N[rows].long()
+        weight_RD = head.weight[targets_R].to(hidden_ND.dtype)
+        product_R = torch.linalg.vecdot(h_RD.double(), weight_RD.double())
+        bias_R = None if head.bias is None else head.bias[targets_R].double()
+        return fill, to_logits(product_R, bias_R, head)
 
     with torch.autocast(hidden_ND.device.type, enabled=False):
         return _stream(source, targets_N, len(head.weight))
@@ -59,8 +63,11 @@ def head_states(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) ->
 def logits_states(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """(6, N) float64 of given logits."""
 
-    def source(rows: torch.Tensor) -> Fill:
-        return lambda column, tile_RC: _copy(tile_RC, logits_NV[:, column : column + tile_RC.shape[1]][rows])
+    def source(rows: torch.Tensor) -> tuple[Fill, None]:
+        def fill(column: int, tile_RC: torch.Tensor) -> None:
+            tile_RC.copy_(logits_NV[:, column : column + tile_RC.shape[1]][rows])
+
+        return fill, None
 
     return _stream(source, targets_N, logits_NV.shape[1])
 
@@ -68,12 +75,13 @@ def logits_states(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 Fill = Callable[[int, torch.Tensor], None]  # (first column, tile to fill with float32 logits)
 
 
-def _copy(to: torch.Tensor, tile_RC: torch.Tensor) -> None:
-    to.copy_(tile_RC)
-
-
-def _stream(source: Callable[[torch.Tensor], Fill], targets_N: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """The states of all rows; `source` says how to fill the tiles of a chunk of rows."""
+def _stream(
+    source: Callable[[torch.Tensor], tuple[Fill, torch.Tensor | None]],
+    targets_N: torch.Tensor,
+    vocabulary: int,
+) -> torch.Tensor:
+    """The states of all rows; `source` says for a chunk of rows how to fill its tiles, and its targets' own
+    logits where they are known better than from the tiles."""
     states_N6 = torch.tensor([START, START, 0, 0, 0, 0], dtype=torch.float64).repeat(len(targets_N), 1)
     scored, device = (targets_N != IGNORED).nonzero()[:, 0], targets_N.device
     width = min(COLUMNS, vocabulary)
@@ -81,7 +89,7 @@ def _stream(source: Callable[[torch.Tensor], Fill], targets_N: torch.Tensor, voc
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         for rows in torch.split(scored, ROWS):
-            fill, targets_R = source(rows), targets_N[rows].cpu().long()
+            (fill, own_R), targets_R = source(rows), targets_N[rows].cpu().long()
             states_R6 = states_N6[rows.cpu()]
             for column in range(0, vocabulary, width):
                 shape = len(rows), min(width, vocabulary - column)
@@ -92,6 +100,8 @@ def _stream(source: Callable[[torch.Tensor], Fill], targets_N: torch.Tensor, voc
                 split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
                 run = map if parts == 1 else pool.map
                 list(run(_reduce, split))
+            if own_R is not None:
+                states_R6[:, OWN] = own_R.cpu()
             states_N6[rows.cpu()] = states_R6
     return states_N6.T
 

@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from gpu_ops.kernels.head_stats import START
+from gpu_ops.kernels.head_stats import IGNORED, START, to_logits
 
 if TYPE_CHECKING:
     from gpu_ops.kernels.head_stats import Head
@@ -81,7 +81,9 @@ def states_kernel(  # type: ignore[no-untyped-def]
                 e = tl.exp(-2.0 * x)
                 z = tl.where(z < 0, -cap, cap) * ((1.0 - e) / (1.0 + e))
         is_own = token[None, :] == target[:, None]
-        own = tl.where(tl.max(is_own.to(tl.int32), axis=1) > 0, tl.sum(tl.where(is_own, z, 0.0), axis=1), own)
+        if GIVEN:
+            found = tl.max(is_own.to(tl.int32), axis=1) > 0
+            own = tl.where(found, tl.sum(tl.where(is_own, z, 0.0), axis=1), own)
         z = tl.where(is_own | (token[None, :] >= V), float("-inf"), z)
 
         highest = tl.max(z, axis=1)
@@ -108,6 +110,25 @@ def states_kernel(  # type: ignore[no-untyped-def]
     tl.store(at + 3 * out_6, squares, mask=rows < N)
     tl.store(at + 4 * out_6, weighted, mask=rows < N)
     tl.store(at + 5 * out_6, own, mask=rows < N)
+
+
+OWN_DEPTH = 512
+
+
+@triton.jit
+def own_kernel(  # type: ignore[no-untyped-def]
+    hidden, weight, token, out, hidden_n, hidden_d, weight_v, weight_d, D: tl.constexpr, BD: tl.constexpr
+):
+    """out[N]: the product of a row of hidden with its token's row of weight, in float64."""
+    row = tl.program_id(0).to(tl.int64)
+    place = tl.load(token + row).to(tl.int64)
+    total = tl.zeros((BD,), tl.float64)
+    for start in range(0, D, BD):
+        d = start + tl.arange(0, BD)
+        h = tl.load(hidden + row * hidden_n + d * hidden_d, mask=d < D, other=0.0)
+        w = tl.load(weight + place * weight_v + d * weight_d, mask=d < D, other=0.0).to(h.dtype)
+        total += h.to(tl.float64) * w.to(tl.float64)
+    tl.store(out + row, tl.sum(total, axis=0))
 
 
 def _config(rows: int, tokens: int, depth: int, warps: int, stages: int) -> triton.Config:
@@ -161,7 +182,9 @@ def head_states(
         "CAPPED": head.cap is not None,
     }
     numbers = float(head.scale), cap, *hidden_ND.stride(), *head.weight.stride(), 0, 0
-    return _run((hidden_ND, head.weight, bias, hidden_ND), targets_N, numbers, flags, plan)
+    states_6N = _run((hidden_ND, head.weight, bias, hidden_ND), targets_N, numbers, flags, plan)
+    states_6N[5] = _own_logits(hidden_ND, head, targets_N)
+    return states_6N
 
 
 def logits_states(logits_NV: torch.Tensor, targets_N: torch.Tensor, plan: Plan | None = None) -> torch.Tensor:
@@ -200,6 +223,20 @@ def _run(
             sizes = {"BN": plan.rows, "BV": plan.tokens, "BD": plan.depth, "WIDEN": plan.widen}
             states_kernel[(triton.cdiv(rows, plan.rows) * parts,)](*arguments, **fixed, **sizes)
     return joined(out_6SN)
+
+
+def _own_logits(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) -> torch.Tensor:
+    """(N,) float64, of any token where the row is ignored."""
+    token_N = torch.where(targets_N == IGNORED, 0, targets_N).contiguous()
+    product_N = torch.empty(len(token_N), dtype=torch.float64, device=token_N.device)
+    strides = *hidden_ND.stride(), *head.weight.stride()
+    if len(token_N):
+        with torch.cuda.device_of(token_N):  # type: ignore[no-untyped-call]
+            own_kernel[(len(token_N),)](
+                hidden_ND, head.weight, token_N, product_N, *strides, D=hidden_ND.shape[1], BD=OWN_DEPTH
+            )
+    bias_N = None if head.bias is None else head.bias[token_N.long()].double()
+    return to_logits(product_N, bias_N, head)
 
 
 def _parts(rows: int, vocabulary: int, device: torch.device) -> int:
