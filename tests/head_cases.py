@@ -57,6 +57,7 @@ def cases() -> dict[str, Case]:
     found["all ignored"] = Case(torch.full((7,), IGNORED), normal(7, 16), Head(normal(9, 16)))
     found["ties"] = Case(targets(20, 40), logits=normal(20, 8).repeat(1, 5))
     found["confident"] = _confident(normal)
+    found["confident by large products"] = _confident_by_products(normal)
     for dtype in (torch.float32, torch.bfloat16):
         logits = 3 * normal(21, 150)
         found[f"logits {dtype}"] = Case(targets(21, 150), logits=logits.to(dtype))
@@ -80,6 +81,14 @@ def _confident(normal: Normal) -> Case:
     hidden[:, -1], weight[:, -1], weight[7] = torch.linspace(12.0, 25.5, 40), 0.0, 0.0
     weight[7, -1] = 1.0
     return Case(torch.full((40,), 7), hidden, Head(weight))
+
+
+def _confident_by_products(normal: Normal) -> Case:
+    """The same range, reached by hidden states that point where the target's weight does: its logit is a sum
+    whose float32 rounding alone is more than what is allowed."""
+    hidden, weight, y = normal(128, 400), 0.15 * normal(300, 400), torch.arange(128)
+    hidden += torch.linspace(18, 31, 128)[:, None] * weight[y] / weight[y].square().sum(1, keepdim=True)
+    return Case(y, hidden, Head(weight), plan=(4, 32, 64, 32))
 
 
 def _confident_logits(normal: Normal) -> Case:

@@ -56,9 +56,10 @@ def head_stats(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) -> 
     """The statistics of softmax(head(hidden)) at the targets, in memory of O(N) beside the input.
 
     float32, bfloat16 or float16 in; products in the dtype of `hidden` (a weight of another one is rounded to
-    it, tile by tile), sums in float32, the target's own logit in float64. On a CUDA device this is a Triton kernel, on the CPU tiles of logits
-    that stay in the cache; on any other device, and without triton, the tiles are brought to the CPU, which
-    is slow. The device, and how many rows there are, may change the last bits.
+    it, tile by tile), sums in float32, but the target's own logit in float64. On a CUDA device this is a
+    Triton kernel, on the CPU tiles of logits that stay in the cache; on any other device, and without
+    triton, the tiles are brought to the CPU, which is slow. The device, and how many rows there are, may
+    change the last bits.
 
     Raises ValueError for shapes, dtypes, devices or targets that do not fit.
     """

@@ -156,7 +156,8 @@ def compared(ways: dict[str, Callable[[], Any]], device: str, repeats: int) -> d
             try:
                 cost = measured(way, device)
             except Exception as error:  # a peer's own trouble, or memory: told in the table
-                found[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"
+                found[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:60]}"
+                torch.cuda.empty_cache()
                 continue
             if turn == 0:
                 continue
@@ -283,18 +284,23 @@ def print_model(folder: str, device: str, tokens: int, repeats: int) -> None:
         "... and head_stats: all statistics": lambda: head_stats(states(), Head(weight), targets),
         "plain loop: logits, cross_entropy": plain,
     }
-    found = compared(ways, device, repeats)
-    floor = found["... and the head's product"]
+    print_model_costs(f"{folder}: {batch.numel():,} tokens on {device}", compared(ways, device, repeats))
+    rows = error_table(states()[:512], Head(weight), targets[:512], "real text")
+    print(f"\nLargest errors against float64, on this model's hidden states\n\n{table(ERRORS, rows)}")
+
+
+def print_model_costs(title: str, found: dict[str, Cost | str]) -> None:
+    """Every way's cost, and how many times that of the second, which no head can undercut."""
+    floor = list(found.values())[1]
     lines = []
     for name, cost in found.items():
-        assert isinstance(cost, Cost), cost
-        assert isinstance(floor, Cost)
+        if isinstance(cost, str) or isinstance(floor, str):
+            lines.append([name, str(cost), *["-"] * 4])
+            continue
         ratio = f"{cost.cpu_s / floor.cpu_s:.3f}", f"{cost.wall_s / floor.wall_s:.3f}"
         lines.append([name, f"{cost.wall_s:.2f}", f"{cost.cpu_s:.2f}", *ratio, f"{cost.bytes / 1e6:.0f}"])
     head = ("", "wall s", "CPU-s", "CPU-s x product", "wall x product", "peak extra MB")
-    print(f"\n{folder}: {batch.numel():,} tokens on {device}\n\n{table(head, lines)}", flush=True)
-    rows = error_table(states()[:512], Head(weight), targets[:512], "real text")
-    print(f"\nLargest errors against float64, on this model's hidden states\n\n{table(ERRORS, rows)}")
+    print(f"\n{title}\n\n{table(head, lines)}", flush=True)
 
 
 @torch.inference_mode()
