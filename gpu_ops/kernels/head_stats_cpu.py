@@ -5,8 +5,9 @@ Legend: N tokens, V vocabulary, D hidden size, R rows of a chunk, C columns of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,9 @@ from operators.kernels.kept_code import Kernel
 if TYPE_CHECKING:
     from gpu_ops.kernels.head_stats import Head
 
-ROWS = 1024
-COLUMNS = 2048  # with 1024 rows 8 MiB: the products are made at full speed, and reduced out of the L3 cache
+ROWS, COLUMNS = 1024, 1024  # 4 MiB a thread: products at full speed, reduced out of the cache
+WORTH = 512  # rows from which on another thread is
 LANES = 64  # running maxima side by side, so that the loop becomes vector instructions
-SERIAL = 1 << 20  # logits that are reduced in about the time that it takes to wake another thread
 LEAST = np.float32(-80.0)  # e^-80 is nothing beside the maximum's 1, and its square no slow denormal
 
 FIRST, SECOND, TOTAL, SQUARES, WEIGHTED, OWN = range(6)
@@ -33,10 +33,11 @@ _vectorised: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": {"contr
 def head_states(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) -> torch.Tensor:
     """(6, N) float64, see head_stats; rows that are ignored are not computed."""
     convert = {head.weight.dtype, hidden_ND.dtype} != {torch.float32}
-    wide_CD = hidden_ND.new_empty(COLUMNS if convert else 0, hidden_ND.shape[1], dtype=torch.float32)
+    width = COLUMNS if convert else 0
 
     def source(rows: torch.Tensor) -> tuple[Fill, torch.Tensor | None]:
         h_RD = hidden_ND[rows].float()
+        wide_CD = torch.empty(width, h_RD.shape[1], device=h_RD.device)
 
         def fill(column: int, tile_RC: torch.Tensor) -> None:
             weight_CD = head.weight[column : column + tile_RC.shape[1]]
@@ -56,8 +57,7 @@ def head_states(hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor) ->
         bias_R = None if head.bias is None else head.bias[targets_R].double()
         return fill, to_logits(product_R, bias_R, head)
 
-    with torch.autocast(hidden_ND.device.type, enabled=False):
-        return _stream(source, targets_N, len(head.weight))
+    return _stream(source, targets_N, len(head.weight))
 
 
 def logits_states(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
@@ -73,42 +73,62 @@ def logits_states(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 
 
 Fill = Callable[[int, torch.Tensor], None]  # (first column, tile to fill with float32 logits)
+Source = Callable[[torch.Tensor], tuple[Fill, torch.Tensor | None]]
 
 
-def _stream(
-    source: Callable[[torch.Tensor], tuple[Fill, torch.Tensor | None]],
-    targets_N: torch.Tensor,
-    vocabulary: int,
-) -> torch.Tensor:
+def _stream(source: Source, targets_N: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """The states of all rows; `source` says for a chunk of rows how to fill its tiles, and its targets' own
-    logits where they are known better than from the tiles."""
+    logits where they are known better than from the tiles.
+
+    Every thread makes and reduces the tiles of chunks of its own: when all share each product, the wait for
+    the slowest at every tile costs a third of the time on a busy machine.
+    """
     states_N6 = torch.tensor([START, START, 0, 0, 0, 0], dtype=torch.float64).repeat(len(targets_N), 1)
-    scored, device = (targets_N != IGNORED).nonzero()[:, 0], targets_N.device
-    width = min(COLUMNS, vocabulary)
-    buffer = torch.empty(min(ROWS, len(scored)) * width, device=device)
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        for rows in torch.split(scored, ROWS):
-            (fill, own_R), targets_R = source(rows), targets_N[rows].cpu().long()
-            states_R6 = states_N6[rows.cpu()]
-            for column in range(0, vocabulary, width):
-                shape = len(rows), min(width, vocabulary - column)
-                tile_RC = buffer[: shape[0] * shape[1]].view(shape)
-                fill(column, tile_RC)
-                parts = 1 if tile_RC.numel() < SERIAL else threads
-                whole = tile_RC.cpu(), targets_R - column, states_R6
-                split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
-                run = map if parts == 1 else pool.map
-                list(run(_reduce, split))
-            if own_R is not None:
-                states_R6[:, OWN] = own_R.cpu()
-            states_N6[rows.cpu()] = states_R6
+    scored, threads = (targets_N != IGNORED).nonzero()[:, 0], torch.get_num_threads()
+    if not len(scored):
+        return states_N6.T
+    parts = max(-(-len(scored) // ROWS), min(threads, len(scored) // WORTH))
+    chunks = scored.chunk(parts)
+
+    def states_of(rows: torch.Tensor) -> torch.Tensor:
+        return _chunk(source, rows, targets_N[rows], vocabulary)
+
+    if min(threads, len(chunks)) == 1:
+        found = [states_of(rows) for rows in chunks]
+    else:
+        with _workers(threads) as pool:
+            found = list(pool.map(states_of, chunks))
+    states_N6[scored.cpu()] = torch.cat(found)
     return states_N6.T
 
 
-def _reduce(part: tuple[torch.Tensor, ...]) -> None:
-    tile_RC, places_R, states_R6 = (tensor.numpy() for tensor in part)
-    absorb(tile_RC, places_R, states_R6, np.empty((2, LANES), np.float32))
+@contextmanager
+def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads in which torch runs on one core each; what it does in this one is as before when they end."""
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _chunk(source: Source, rows: torch.Tensor, targets_R: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """(R, 6) of some rows. It may run in any thread, so it sets torch's modes, which belong to a thread."""
+    states_R6 = torch.tensor([START, START, 0, 0, 0, 0], dtype=torch.float64).repeat(len(rows), 1)
+    places_R, width = targets_R.cpu().long(), min(COLUMNS, vocabulary)
+    lanes = np.empty((2, LANES), np.float32)
+    buffer = torch.empty(len(rows) * width, device=rows.device)
+    with torch.autocast(rows.device.type, enabled=False):
+        fill, own_R = source(rows)
+        for column in range(0, vocabulary, width):
+            shape = len(rows), min(width, vocabulary - column)
+            tile_RC = buffer[: shape[0] * shape[1]].view(shape)
+            fill(column, tile_RC)
+            absorb(tile_RC.cpu().numpy(), (places_R - column).numpy(), states_R6.numpy(), lanes)
+    if own_R is not None:
+        states_R6[:, OWN] = own_R.cpu()
+    return states_R6
 
 
 def _absorb(tile_RC: Any, places_R: Any, states_R6: Any, lanes: Any) -> None:

@@ -15,6 +15,14 @@ from workflows.bench.scoring_head import Cost, compared, errors, main, print_mod
 MODEL = Path(__file__).parents[2] / "configs/quickstart/stories260K"
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc"
 )

@@ -16,6 +16,7 @@ Legend: N tokens, V vocabulary, D hidden size.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import time
 from collections.abc import Callable, Sequence
@@ -132,6 +133,7 @@ def _reset_peak(device: str) -> int:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is not there to be taken again, uncounted
     Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present size
     return _status("VmRSS")
 

@@ -236,15 +236,17 @@ def test_a_constant_on_all_logits_does_not_matter(seed: int, constant: float) ->
 
 
 @settings(max_examples=30)
-@given(seed=Rows, rows=st.integers(1, 12), tokens=st.integers(1, 140), serial=st.integers(1, 80))
-def test_the_size_of_tiles_does_not_matter(seed: int, rows: int, tokens: int, serial: int) -> None:
+@given(seed=Rows, rows=st.integers(1, 12), tokens=st.integers(1, 140), worth=st.integers(1, 10))
+def test_the_size_of_tiles_does_not_matter(seed: int, rows: int, tokens: int, worth: int) -> None:
     hidden, weight, targets = drawn(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head_stats_cpu, "ROWS", rows)
         patch.setattr(head_stats_cpu, "COLUMNS", tokens)
-        patch.setattr(head_stats_cpu, "SERIAL", serial)  # tiles from this size on are split
-        patch.setattr(torch, "get_num_threads", lambda: 3)
+        patch.setattr(head_stats_cpu, "WORTH", worth)
+        torch.set_num_threads(3)
         agree(head_stats(hidden, Head(weight), targets), reference(hidden, Head(weight), targets))
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(1)
 
 
 class Largest(TorchDispatchMode):
@@ -277,12 +279,23 @@ def test_autocast_does_not_reach_it() -> None:
 
 def test_a_head_that_is_trained_can_be_scored() -> None:
     case = CASES["float32"]
-    got = head_stats(
-        case.hidden.clone().requires_grad_(), Head(case.head.weight.requires_grad_()), case.targets
-    )
+    head = Head(case.head.weight.clone().requires_grad_())
+    got = head_stats(case.hidden.clone().requires_grad_(), head, case.targets)
     assert not got.loss.requires_grad
     with torch.inference_mode():
         agree(stats(case), truth(case))
+
+
+def test_torch_s_modes_reach_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_stats_cpu, "WORTH", 4)
+    torch.set_num_threads(2)
+    case = CASES["float32"]
+    head = Head(case.head.weight.clone().requires_grad_())
+    got = head_stats(case.hidden, head, case.targets)
+    assert not got.loss.requires_grad
+    agree(got, truth(case))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        agree(head_stats(case.hidden.clone(), head, case.targets), truth(case))
 
 
 def test_a_weight_of_another_dtype_is_rounded_to_that_of_hidden() -> None:
