@@ -121,8 +121,14 @@ class ScoreOp(ColumnOp):
         """The model, ready on the device (`cpu`, `cuda`, `cuda:1`)."""
 
     @abstractmethod
-    def columns(self, batch: pa.RecordBatch, model: Any) -> Columns:
-        """The added columns, each as long as the batch."""
+    def prepare(self, batch: pa.RecordBatch, model: Any) -> Any:
+        """The CPU's share of the work, such as texts to tokens; the batch itself where there is none.
+        Runs beside `columns` of the batch before, so that a device need not wait: it must leave the
+        model as it is."""
+
+    @abstractmethod
+    def columns(self, prepared: Any, model: Any) -> Columns:
+        """The added columns, each as long as the batch that was prepared. One call at a time."""
 
 
 class FoldOp(ColumnOp):

@@ -257,11 +257,9 @@ def run_phases(
     waiting = {node.name: node for node in nodes}
     running: dict[str, tuple[Phases, Phase]] = {}
     while waiting or running:
-        for name in [
-            n for n, node in waiting.items() if not (node.needs & (waiting.keys() | running.keys()))
-        ]:
-            node = waiting.pop(name)
-            _advance(running, name, driver.phases(node), ended)
+        for node in _startable(nodes, waiting.keys(), running.keys()):
+            del waiting[node.name]
+            _advance(running, node.name, driver.phases(node), ended)
         if not running:
             continue
         scans = {n: phase for n, (_, phase) in running.items() if isinstance(phase, ScanPhase)}
@@ -271,6 +269,18 @@ def run_phases(
         for name in turn:
             _advance(running, name, running.pop(name)[0], ended)
     driver.sweep()
+
+
+def _startable(nodes: Sequence[Node], waiting: Collection[str], running: Collection[str]) -> list[Node]:
+    """The waiting nodes that need nobody who is not done. Of scores with one key (two recipes that ask one
+    model the same) one runs at a time: the next ones find its values in the store."""
+    scoring = {node.key for node in nodes if node.name in running and node.shape == "ScoreOp"}
+    found = []
+    for node in nodes:
+        if node.name in waiting and not node.needs & {*waiting, *running} and node.key not in scoring:
+            found.append(node)
+            scoring |= {node.key} if node.shape == "ScoreOp" else set()
+    return found
 
 
 def file_bounds(
@@ -319,9 +329,8 @@ def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done]]:
     if phase.model:
         if not phase.tasks:
             return
-        results = driver.engine.score(
-            tasks.load_model, phase.fn, phase.context, phase.tasks, phase.node.resources
-        )
+        resources = replace(phase.node.resources, device=phase.context.device)
+        results = driver.engine.score(tasks.load_model, phase.fn, phase.context, phase.tasks, resources)
     else:
         results = driver.engine.run(phase.fn, phase.context, phase.tasks)
     for _, result in results:

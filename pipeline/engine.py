@@ -25,6 +25,8 @@ ENGINES = ("local", "ray")
 # Results say what was committed to the store, they do not carry it: the driver's memory and network
 # must not grow with the corpus. Both engines refuse more, so that what runs on one runs on the other.
 MAX_RESULT_BYTES = 64 << 10
+# Tasks at a time that share a model on a GPU: one computes while the other reads and tokenises.
+SHARING = 2
 STOP_S = 5.0  # how long an engine that stops waits for tasks that are running
 
 
@@ -75,7 +77,8 @@ class Engine(Protocol):
         tasks: Sequence[T],
         resources: Resources,
     ) -> Iterator[tuple[int, R]]:
-        """Yields (i, fn(model, context, tasks[i])), the model from load(context) once per copy.
+        """Yields (i, fn(model, context, tasks[i])), the model from load(context) once per copy; fn is
+        called by SHARING threads at a time for a copy on a GPU, by one for a copy on the CPU.
 
         Raises what load and fn raise, ResourceError, Interrupted."""
         ...

@@ -68,7 +68,7 @@ class Case:
             case MapOp() | LoopOp():
                 return self.checked(op.columns(batch, self.uses), batch)
             case ScoreOp():
-                return self.checked(op.columns(batch, self.model), batch)
+                return self.checked(op.columns(op.prepare(batch, self.model), self.model), batch)
             case FoldOp():
                 state = op.finish(op.fold(batch, self.uses), self.uses)
                 return self.checked(op.columns(batch, state), batch) if op.adds else {}

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic
 
 import pyarrow as pa
 
-from pipeline.engine import STOP_S, C, M, R, Resources, T, call, packed, usable_cpus
+from pipeline.devices import here
+from pipeline.engine import SHARING, STOP_S, C, M, R, Resources, T, call, packed, usable_cpus
 from pipeline.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -56,15 +57,22 @@ class LocalEngine:
         resources: Resources,
     ) -> Iterator[tuple[int, R]]:
         """One model in this thread and one task after another, as torch has threads of its own;
-        `resources.workers` threads with a copy each where it is given (see Engine.score)."""
+        `resources.workers` threads with a copy each where it is given. A model on a GPU has two threads,
+        of which one prepares (see Engine.score)."""
         copies = min(resources.workers or 1, max(1, len(tasks)))
+        on_gpu = len(tasks) > 0 and resources.device is not None and here(resources.device) != "cpu"
+        sharing = SHARING if on_gpu else 1
+        started: list[M] = []
+        threads = count()
 
         def start() -> Callable[[T], R]:
-            model = call(load, context)
-            _limit_torch(max(1, self._workers // copies))
-            return partial(fn, model, context)
+            """For one thread after another."""
+            if next(threads) % sharing == 0:
+                started.append(call(load, context))
+                _limit_torch(max(1, self._workers // copies))
+            return partial(fn, started[-1], context)
 
-        return self._drive(fn, start, tasks, copies)
+        return self._drive(fn, start, tasks, copies * sharing)
 
     def _drive(
         self,

@@ -10,12 +10,12 @@ from typing import Any
 import ray
 
 from pipeline import ray_cluster
-from pipeline.engine import Resources
+from pipeline.engine import SHARING, Resources
 from pipeline.errors import ConfigError, ResourceError
 from pipeline.ray_replies import LOADING, Deaths, Lost, Replies, ready
 from pipeline.ray_worker import Bundle, ModelActor
 
-QUEUED = 2  # one that runs and one that waits, so that a device never idles between tasks
+QUEUED = SHARING  # one that runs and one that waits (on a GPU: prepares), so that nothing idles between tasks
 START_S = 900.0  # how long a cluster may take to bring up the first model: nodes, downloads, loading
 
 _actor: Any = ray.remote(max_restarts=0, max_task_retries=0)(ModelActor)
@@ -108,7 +108,8 @@ class Models:
                 f"cluster lacks ({wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for each of {wanted.copies})"
             )
         while len(self._seats) < min(wanted.copies, left):
-            options = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus}
+            sharing = SHARING if wanted.gpus else 1
+            options = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus, "max_concurrency": sharing}
             actor = _actor.options(**options).remote(self._held, max(1, int(wanted.cpus)))
             self._seats.append(Seat(actor, actor.loaded.remote()))
 

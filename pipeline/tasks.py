@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
@@ -10,8 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.contract import Artifact, ColumnOp, FitOp, FoldOp, LoopOp, MapOp, ReduceOp, ScoreOp, ShuffleOp
+from operators.contract import (
+    Artifact,
+    ColumnOp,
+    Columns,
+    FitOp,
+    FoldOp,
+    LoopOp,
+    MapOp,
+    ReduceOp,
+    ScoreOp,
+    ShuffleOp,
+)
 from pipeline.compute import commit, located, run_columns, with_nulls
+from pipeline.devices import here
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
@@ -249,34 +262,38 @@ class Scoring:
     batch_rows: int
 
 
-def load_model(context: Scoring) -> Any:
+@dataclass(frozen=True)
+class Loaded:
+    """A model, and whose turn it is: tasks that share it prepare side by side, then take turns."""
+
+    model: Any
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
+def load_model(context: Scoring) -> Loaded:
     """The model of a ScoreOp, on its device."""
     operator = context.node.build()
     assert isinstance(operator, ScoreOp)
     try:
-        return operator.load(_device(context.device))
+        return Loaded(operator.load(here(context.device)))
     except (OSError, ValueError) as error:
         what = f"{context.node.name} ({context.node.op}) cannot load its model"
         raise ConfigError(f"{what}: {error}") from error
 
 
-def _device(wanted: str) -> str:
-    """`auto` where the work is done: a worker may have what the driver has not."""
-    if wanted != "auto":
-        return wanted
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
+def score(loaded: Loaded, context: Scoring, task: tuple[int, int]) -> Done:
     """Score the rows of one block of a shard that no attempt has scored yet."""
     index, block = task
     view, node, done = ShardView(context.store, context.manifest, index), context.node, Done()
     operator = node.build()
     assert isinstance(operator, ScoreOp)
+
+    def columns(batch: pa.RecordBatch) -> Columns:
+        prepared, asked = operator.prepare(batch, loaded.model), time.perf_counter()
+        with loaded.turn:
+            done.seconds -= time.perf_counter() - asked  # somebody else's work
+            return operator.columns(prepared, loaded.model)
+
     reset_peak()
     began, cpu = time.perf_counter(), time.process_time()
     rows = np.flatnonzero(unscored(view, node)).astype(np.uint32)
@@ -285,11 +302,12 @@ def score(model: Any, context: Scoring, task: tuple[int, int]) -> Done:
     source = view.source_columns(node.reads)
     for some, read in view.read(source, rows, context.batch_rows):
         batch = view.assemble(node.reads, some, read)
-        parts += run_columns(view, node, lambda part: operator.columns(part, model), some, batch)
+        parts += run_columns(view, node, columns, some, batch)
     if len(rows):
         done.bytes = commit(view, node, rows, parts)
     done.rows, done.peak_memory_bytes = len(rows), peak_bytes()
-    done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    done.seconds += time.perf_counter() - began
+    done.cpu_seconds = time.process_time() - cpu
     return done
 
 
@@ -323,7 +341,7 @@ def fit(context: Scoring, _: int) -> Done:
                 yield view.assemble(node.reads, some, read)
 
     with located(f"{node.name} ({node.op}), fitting"):
-        artifact = operator.fit(rows_of_all(), _device(context.device), load_uses(store, node))
+        artifact = operator.fit(rows_of_all(), here(context.device), load_uses(store, node))
     store.put_artifact(artifact_name(node.key), artifact)
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return done

@@ -156,7 +156,7 @@ def run_shape(world: World, name: str, op: c.ColumnOp, batches: Batches, uses: c
             return [mapped(op, batch, uses) for batch in batches]
         case c.ScoreOp():
             model = op.load("cpu")
-            return [op.columns(batch, model) for batch in batches]
+            return [op.columns(op.prepare(batch, model), model) for batch in batches]
         case c.FoldOp():
             state = op.fold(batches[0].slice(0, 0), uses)
             for batch in batches:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu_ops.kernels.head_stats import Head
+
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 DEFAULT_CONTEXT = 2048  # for models whose config names no longest position (state-space models)
 FALLBACK_LOGITS = 1 << 28  # logits that one pass may hold where the head is unknown: 1 GiB of float32
@@ -22,15 +24,15 @@ class CausalLm:
     """A model ready to score.
 
     tokenizer: a tokenizers.Tokenizer; None where only token ids are scored.
-    head: the output layer, where logits = head(hidden states) and nothing else; None where the model does
-        more (soft caps, scaling), and its own logits are used. bos: token put in front, if there is one.
-    pad: any valid token; padding is masked and never scored. window: longest input in tokens.
+    head: how logits come of hidden states; None where it is none of the ways that `Head` knows, and the
+        model's own logits are used. bos: token put in front, if there is one.
+    pad: any valid token; padding is never scored. window: longest input in tokens.
     budget: tokens of one forward pass, padding included; an out-of-memory error lowers it.
     """
 
     model: Any
     tokenizer: Any
-    head: nn.Linear | None
+    head: Head | None
     bos: int | None
     pad: int
     window: int
@@ -54,7 +56,7 @@ def load(model: str, device: str, dtype: str = "auto", batch_tokens: int = 16384
     fast = tokenizer.backend_tokenizer
     fast.no_truncation()
     fast.no_padding()
-    head = plain_head(network)
+    head = find_head(network)
     config = network.config.get_text_config()
     limit = batch_tokens if head is not None else min(batch_tokens, FALLBACK_LOGITS // config.vocab_size)
     window = min(getattr(config, "max_position_embeddings", None) or DEFAULT_CONTEXT, limit)
@@ -116,20 +118,28 @@ def resolve_dtype(dtype: str, device: str, config: Any) -> torch.dtype:
     return torch.float32
 
 
-def plain_head(network: Any) -> nn.Linear | None:
-    """The output layer if it alone turns the base model's hidden states into logits, else None.
+def find_head(network: Any) -> Head | None:
+    """How this model turns its base model's hidden states into logits, None where no `Head` does that.
 
-    Tried on a few tokens rather than looked up by name, so a model with soft caps (Gemma 2) or scaled
-    logits (Cohere, Granite) of any architecture, known today or not, is scored by its own logits.
+    Tried on a few tokens rather than looked up by the model's name, so that soft caps (Gemma), scales
+    (Cohere, Granite) and whatever is invented tomorrow give the model's own logits or None.
     """
-    head = network.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or network.base_model is network:
+    layer = network.get_output_embeddings()
+    if not isinstance(layer, nn.Linear) or network.base_model is network:
         return None
-    ids = torch.arange(8, device=head.weight.device)[None] % head.weight.shape[0]
+    config = network.config.get_text_config()
+    scales = [getattr(config, "logit_scale", None), 1 / (getattr(config, "logits_scaling", None) or 1), 1.0]
+    cap = getattr(config, "final_logit_softcapping", None)
+    ids = torch.arange(8, device=layer.weight.device)[None] % layer.weight.shape[0]
     with torch.inference_mode():
         want = network(input_ids=ids, use_cache=False).logits.float()
         hidden = network.base_model(input_ids=ids, use_cache=False)[0]
-        if hidden.shape[-1] != head.weight.shape[1]:
+        if hidden.shape[-1] != layer.weight.shape[1]:
             return None
-        got = head(hidden).float()
-    return head if torch.allclose(got, want, rtol=1e-6, atol=1e-9) else None
+        rtol = 1e-5 if hidden.dtype == torch.float32 else 2e-2
+        for scale in filter(None, scales):
+            got = layer(hidden).float() * scale
+            got = got if cap is None else cap * torch.tanh(got / cap)
+            if torch.allclose(got, want, rtol=rtol, atol=rtol * float(want.abs().max())):
+                return Head(layer.weight, layer.bias, float(scale), cap)
+    return None

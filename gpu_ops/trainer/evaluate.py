@@ -103,15 +103,16 @@ def _windows(
 
 def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:
     """Nats per byte: {"domains": {name: ...}, "macro": mean over domains, "all": of all bytes together}."""
-    from gpu_ops.kernels.causal_lm import CausalLm, plain_head
-    from gpu_ops.kernels.lm_loss import window_losses
+    from gpu_ops.kernels.causal_lm import CausalLm, find_head
+    from gpu_ops.kernels.token_stats import window_stats
 
     training = network.training
     network.eval()
     longest = int(held.lengths.max())
     budget = EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS
-    lm = CausalLm(network, None, plain_head(network), None, 0, longest, budget, device)
-    losses = window_losses(lm, np.split(held.tokens, np.cumsum(held.lengths)[:-1]))
+    lm = CausalLm(network, None, find_head(network), None, 0, longest, budget, device)
+    found = window_stats(lm, np.split(held.tokens, np.cumsum(held.lengths)[:-1]))
+    losses = found.sums(found.values["loss"])
     network.train(training)
     nats = np.bincount(held.domain, weights=losses, minlength=len(held.domains))
     per_byte = nats / held.num_bytes

@@ -70,6 +70,9 @@ class StampScore(c.ScoreOp):
     def load(self, device):
         return None
 
+    def prepare(self, batch, model):
+        return batch
+
     def columns(self, batch, model):
         return {"by": stamps(batch.num_rows).cast(pa.float64())}
 """,
@@ -159,9 +162,9 @@ def test_of_two_maps_one_wins_whole(tmp_path: Path) -> None:
 def test_of_two_scores_one_wins_whole(tmp_path: Path) -> None:
     world = World(tmp_path, "stamp_score")
     context = tasks.Scoring(world.store, world.manifest, world.node, "cpu", 10)
-    twice(lambda: tasks.score(None, context, (0, 0)))
+    twice(lambda: tasks.score(tasks.Loaded(None), context, (0, 0)))
     assert world.column("by") in ([1.0] * 20, [2.0] * 20)
-    assert tasks.score(None, context, (0, 0)).rows == 0
+    assert tasks.score(tasks.Loaded(None), context, (0, 0)).rows == 0
 
 
 def test_of_two_partial_folds_one_wins_and_the_artifact_is_made_of_it(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config
 
-from gpu_ops.kernels import causal_lm, lm_loss, tokens
+from gpu_ops.kernels import causal_lm, token_stats, tokens
 from gpu_ops.lm_loss import LmLoss
+from operators.contract import Columns
 
 torch.set_num_threads(1)  # these models are too small to gain from more
 MODEL = str(Path(__file__).parents[2] / "configs/quickstart/stories260K")
@@ -29,6 +32,10 @@ TEXTS = [
 
 def batch_of(texts: list[str | None]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
+
+
+def scored(op: LmLoss, texts: list[str | None], model: causal_lm.CausalLm) -> Columns:
+    return op.columns(op.prepare(batch_of(texts), model), model)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def oracle():
 
 
 def test_the_loss_is_that_of_transformers(scorer, oracle):
-    got = LmLoss(model=MODEL).columns(batch_of(TEXTS), scorer)
+    got = scored(LmLoss(model=MODEL), TEXTS, scorer)
     want = [oracle(text) for text in TEXTS]
     assert all(scored < 512 for _, scored in want)
     np.testing.assert_allclose(got["loss"].to_numpy(), [loss for loss, _ in want], atol=1e-5)
@@ -59,8 +66,33 @@ def test_the_loss_is_that_of_transformers(scorer, oracle):
     np.testing.assert_allclose(got["loss_per_byte"].to_numpy(), nats, atol=1e-5)
 
 
+def test_all_columns_are_those_of_the_logits(scorer):
+    """By scipy in float64, from the logits that transformers gives."""
+    got = scored(LmLoss(model=MODEL), TEXTS, scorer)
+    for i, text in enumerate(TEXTS):
+        ids = torch.tensor([[scorer.bos, *scorer.tokenizer.encode(text, add_special_tokens=False).ids]])
+        with torch.inference_mode():
+            found = scorer.model(input_ids=ids, output_hidden_states=True)
+        p = scipy.special.softmax(found.logits[0, :-1].double().numpy(), axis=1)
+        target = ids[0, 1:].numpy()
+        error = p.copy()
+        error[np.arange(len(p)), target] -= 1
+        length = np.linalg.norm(error, axis=1)
+        hidden = np.linalg.norm(found.hidden_states[-1][0, :-1].double().numpy(), axis=1)
+        ranked = np.sort(p, axis=1)
+        want = {
+            "perplexity": np.exp(-np.log(p[np.arange(len(p)), target]).mean()),
+            "entropy": scipy.stats.entropy(p, axis=1).mean(),
+            "margin": (ranked[:, -1] - ranked[:, -2]).mean(),
+            "least_confidence": (1 - ranked[:, -1]).mean(),
+            "el2n": length.mean(),
+            "grad_bound": (length * hidden).mean(),
+        }
+        assert {name: got[name][i].as_py() for name in want} == pytest.approx(want, rel=1e-4), text
+
+
 def test_max_tokens_scores_the_first_tokens_and_counts_all(scorer, oracle):
-    got = LmLoss(model=MODEL, max_tokens=20).columns(batch_of(TEXTS), scorer)
+    got = scored(LmLoss(model=MODEL, max_tokens=20), TEXTS, scorer)
     want = [oracle(text, 21) for text in TEXTS]
     np.testing.assert_allclose(got["loss"].to_numpy(), [loss for loss, _ in want], atol=1e-5)
     assert got["scored_tokens"].to_pylist() == [n for _, n in want]
@@ -83,45 +115,47 @@ def test_bytes_of_a_truncated_text_end_with_its_last_scored_token():
 
 def test_a_score_does_not_depend_on_the_batch(scorer):
     op = LmLoss(model=MODEL)
-    together = op.columns(batch_of(TEXTS), scorer)
+    together = scored(op, TEXTS, scorer)
     for i, text in enumerate(TEXTS):
-        alone = op.columns(batch_of([text]), scorer)
+        alone = scored(op, [text], scorer)
         for name in op.adds:
             assert alone[name][0].as_py() == pytest.approx(together[name][i].as_py(), rel=op.tolerance)
 
 
 def test_empty_null_and_invalid_texts(scorer):
     op = LmLoss(model=MODEL)
-    got = op.columns(batch_of(["", None, "a cat"]), scorer)
+    got = scored(op, ["", None, "a cat"], scorer)
     assert got["loss"].to_pylist()[:2] == got["loss_per_byte"].to_pylist()[:2] == [None, None]
     assert got["tokens"].to_pylist()[:2] == got["scored_tokens"].to_pylist()[:2] == [0, 0]
     offsets, data = pa.py_buffer(np.array([0, 3], np.int64)), pa.py_buffer(b"a\xff.")
     broken = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, data])
-    invalid = op.columns(pa.RecordBatch.from_arrays([broken], ["text"]), scorer)
-    assert invalid["loss"].equals(op.columns(batch_of(["a\ufffd."]), scorer)["loss"])
-    nothing = op.columns(batch_of([]), scorer)
+    prepared = op.prepare(pa.RecordBatch.from_arrays([broken], ["text"]), scorer)
+    invalid = op.columns(prepared, scorer)
+    assert invalid["loss"].equals(scored(op, ["a\ufffd."], scorer)["loss"])
+    nothing = scored(op, [], scorer)
     assert {name: column.type for name, column in nothing.items()} == dict(op.adds)
     assert all(len(column) == 0 for column in nothing.values())
 
 
 def test_a_long_text_is_scored_in_windows_with_bos(scorer):
     document = tokens.encode(scorer.tokenizer, ["Lily saw a dog and ran. " * 100])[0]
-    pieces = lm_loss.windows(document.ids, scorer.bos, scorer.window)
+    pieces = tokens.windows(document.ids, scorer.bos, scorer.window)
     assert len(pieces) > 1
     assert all(piece[0] == scorer.bos for piece in pieces)
     assert np.concatenate([piece[1:] for piece in pieces]).tolist() == document.ids.tolist()
     with torch.inference_mode():
         ids = [torch.from_numpy(piece.astype(np.int64))[None] for piece in pieces]
         want = sum(scorer.model(input_ids=i, labels=i).loss.item() * (i.shape[1] - 1) for i in ids)
-    total, scored = lm_loss.document_losses(scorer, [document.ids])
-    assert (total[0], scored[0]) == (pytest.approx(want, rel=1e-5), document.tokens)
+    found = token_stats.document_stats(scorer, [document.ids])
+    total = found.sums(found.values["loss"])
+    assert (total[0], found.counts[0]) == (pytest.approx(want, rel=1e-5), document.tokens)
 
 
 def test_without_bos_the_token_before_is_context():
     ids = np.arange(10, dtype=np.int32)
-    pieces = lm_loss.windows(ids, None, 4)
+    pieces = tokens.windows(ids, None, 4)
     assert [piece.tolist() for piece in pieces] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
-    assert lm_loss.windows(ids[:1], None, 4) == []
+    assert tokens.windows(ids[:1], None, 4) == []
 
 
 def test_huge_texts_are_tokenised_in_pieces_that_lose_nothing(monkeypatch, scorer):
@@ -140,30 +174,30 @@ def test_huge_texts_are_tokenised_in_pieces_that_lose_nothing(monkeypatch, score
 
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, scorer):
     op = LmLoss(model=MODEL)
-    want = op.columns(batch_of(TEXTS), scorer)
-    whole, sizes = lm_loss._batch_losses, []
+    want = scored(op, TEXTS[:1] * 5, scorer)
+    whole, sizes = token_stats._forward, []
 
-    def small(lm, batch):
+    def small(lm, batch, names):
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(lm, batch)
+        return whole(lm, batch, names)
 
     fresh = op.load("cpu")
-    monkeypatch.setattr(lm_loss, "_batch_losses", small)
-    got = op.columns(batch_of(TEXTS), fresh)
+    monkeypatch.setattr(token_stats, "_forward", small)
+    got = scored(op, TEXTS[:1] * 5, fresh)
     np.testing.assert_allclose(got["loss"].to_numpy(), want["loss"].to_numpy(), rtol=1e-5)
     assert sizes == [5, 3, 2, 1, 2]
     assert fresh.budget < scorer.budget
 
 
 def test_a_window_that_never_fits_says_so(monkeypatch, scorer):
-    def never(lm, batch):
+    def never(lm, batch, names):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(lm_loss, "_batch_losses", never)
+    monkeypatch.setattr(token_stats, "_forward", never)
     with pytest.raises(MemoryError, match="lower `max_tokens`"):
-        LmLoss(model=MODEL).columns(batch_of(["a dog"]), LmLoss(model=MODEL).load("cpu"))
+        scored(LmLoss(model=MODEL), ["a dog"], LmLoss(model=MODEL).load("cpu"))
 
 
 def from_config(config) -> causal_lm.CausalLm:
@@ -171,19 +205,19 @@ def from_config(config) -> causal_lm.CausalLm:
     network = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         network.get_output_embeddings().weight.mul_(30)
-    head = causal_lm.plain_head(network)
+    head = causal_lm.find_head(network)
     return causal_lm.CausalLm(network, None, head, None, 0, 32, 128, "cpu")
 
 
 @pytest.mark.parametrize("soft_cap", [None, 5.0])
-def test_a_soft_capped_head_is_left_to_the_model(soft_cap):
+def test_a_soft_capped_head_is_found(soft_cap):
     lm = from_config(
         Gemma2Config(
             vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
             num_key_value_heads=1, head_dim=8, final_logit_softcapping=soft_cap, tie_word_embeddings=False,
         )
     )  # fmt: skip
-    assert (lm.head is None) == (soft_cap is not None)
+    assert lm.head.cap == soft_cap
     check_against_own_loss(lm)
 
 
@@ -196,7 +230,8 @@ def test_learned_positions_and_no_pad_token():
 def check_against_own_loss(lm: causal_lm.CausalLm) -> None:
     rng = np.random.default_rng(0)
     pieces = [rng.integers(0, 40, size).astype(np.int32) for size in (2, 30, 7, 19, 31)]
-    got = lm_loss.window_losses(lm, pieces)
+    found = token_stats.window_stats(lm, pieces, {"loss"})
+    got = found.sums(found.values["loss"])
     with torch.inference_mode():
         ids = [torch.from_numpy(piece.astype(np.int64))[None] for piece in pieces]
         want = [lm.model(input_ids=i, labels=i).loss.item() * (i.shape[1] - 1) for i in ids]
@@ -205,8 +240,8 @@ def check_against_own_loss(lm: causal_lm.CausalLm) -> None:
 
 def test_bfloat16_is_close(scorer):
     op = LmLoss(model=MODEL, dtype="bfloat16", max_tokens=32)
-    got = op.columns(batch_of(TEXTS), op.load("cpu"))["loss"].to_numpy()
-    want = LmLoss(model=MODEL, max_tokens=32).columns(batch_of(TEXTS), scorer)["loss"].to_numpy()
+    got = scored(op, TEXTS, op.load("cpu"))["loss"].to_numpy()
+    want = scored(LmLoss(model=MODEL, max_tokens=32), TEXTS, scorer)["loss"].to_numpy()
     np.testing.assert_allclose(got, want, rtol=3e-2)
 
 
@@ -214,8 +249,8 @@ def test_bfloat16_is_close(scorer):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(scorer):
     op = LmLoss(model=MODEL)
-    got = op.columns(batch_of(TEXTS), op.load("cuda"))["loss"].to_numpy()
-    np.testing.assert_allclose(got, op.columns(batch_of(TEXTS), scorer)["loss"].to_numpy(), rtol=1e-4)
+    got = scored(op, TEXTS, op.load("cuda"))["loss"].to_numpy()
+    np.testing.assert_allclose(got, scored(op, TEXTS, scorer)["loss"].to_numpy(), rtol=1e-4)
 
 
 def test_a_missing_model_says_how_to_name_one(tmp_path):

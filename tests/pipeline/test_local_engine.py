@@ -127,6 +127,19 @@ def test_score_loads_a_model_per_copy(engine: Engine, copies: int | None, tmp_pa
     assert len(os.listdir(tmp_path)) <= (copies or 1)
 
 
+def test_on_a_gpu_two_tasks_share_a_model(tmp_path: Path) -> None:
+    """So that one prepares while the other computes: each waits for another one that has the same model."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(model: str, context: str, task: int) -> int:
+        meeting.wait()
+        return id(model)
+
+    engine, wanted = LocalEngine(1), Resources(device="cuda")
+    assert len({model for _, model in engine.score(do.load, meet, str(tmp_path), range(8), wanted)}) == 1
+    assert len(os.listdir(tmp_path)) == 1
+
+
 def test_score_without_tasks_loads_nothing(engine: Engine, tmp_path: Path) -> None:
     assert list(engine.score(do.load, do.apply, str(tmp_path), [], Resources())) == []
     assert os.listdir(tmp_path) == []

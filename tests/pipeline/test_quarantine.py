@@ -57,6 +57,9 @@ class ParseScore(c.ScoreOp):
     def load(self, device: str) -> Any:
         return int
 
+    def prepare(self, batch: pa.RecordBatch, model: Any) -> pa.RecordBatch:
+        return batch
+
     def columns(self, batch: pa.RecordBatch, model: Any) -> c.Columns:
         numbers = [model(t.split()[0]) for t in batch.column("text").to_pylist()]
         return {"number": pa.array(numbers, pa.int64())}

@@ -50,6 +50,9 @@ class LogScore(ScoreOp):
     def load(self, device: str) -> Any:
         return 0.5
 
+    def prepare(self, batch: pa.RecordBatch, model: Any) -> pa.RecordBatch:
+        return batch
+
     def columns(self, batch: pa.RecordBatch, model: Any) -> Columns:
         with open(self.log, "ab", buffering=0) as log:
             log.write("".join(f"{id}\\n" for id in batch.column("id").to_pylist()).encode())

@@ -275,10 +275,10 @@ def print_model(folder: str, device: str, tokens: int, repeats: int) -> None:
     """Part 3: a whole model. Inputs are tokens of a real text, so the errors are a real model's."""
     from transformers import AutoTokenizer
 
-    from gpu_ops.kernels.causal_lm import load_network, plain_head
+    from gpu_ops.kernels.causal_lm import find_head, load_network
 
     network = load_network(folder, device)
-    layer = plain_head(network)
+    layer = find_head(network)
     if layer is None:
         raise ValueError(f"{folder}: its logits are more than one linear layer of the hidden states")
     weight, base = layer.weight, network.base_model
