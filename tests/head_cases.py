@@ -56,6 +56,9 @@ def cases() -> dict[str, Case]:
     found["no rows"] = Case(targets(0, 9), normal(0, 16), Head(normal(9, 16)))
     found["all ignored"] = Case(torch.full((7,), IGNORED), normal(7, 16), Head(normal(9, 16)))
     found["ties"] = Case(targets(20, 40), logits=normal(20, 8).repeat(1, 5))
+    tied = normal(20, 40)
+    tied[:, 3] = tied[:, 11] = 5.0
+    found["ties within a tile"] = Case(targets(20, 40), logits=tied)
     found["confident"] = _confident(normal)
     found["confident by large products"] = _confident_by_products(normal)
     for dtype in (torch.float32, torch.bfloat16):
@@ -71,6 +74,7 @@ def cases() -> dict[str, Case]:
     found["masked vocabulary"] = Case(y, logits=masked)
     broken = normal(6, 90)
     broken[1, 3], broken[2, 7], broken[3, 80], broken[4, 7] = torch.nan, torch.nan, torch.inf, torch.inf
+    broken[5] = -torch.inf
     found["not a number"] = Case(torch.full((6,), 7), logits=broken)
     return found
 

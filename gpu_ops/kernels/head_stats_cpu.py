@@ -88,7 +88,7 @@ def _stream(source: Source, targets_N: torch.Tensor, vocabulary: int) -> torch.T
     if not len(scored):
         return states_N6.T
     parts = max(-(-len(scored) // ROWS), min(threads, len(scored) // WORTH))
-    chunks = scored.chunk(parts)
+    chunks = scored.chunk(parts if parts <= threads else parts + -parts % threads)  # as many for each thread
 
     def states_of(rows: torch.Tensor) -> torch.Tensor:
         return _chunk(source, rows, targets_N[rows], vocabulary)
@@ -114,18 +114,17 @@ def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 @torch.no_grad()
 def _chunk(source: Source, rows: torch.Tensor, targets_R: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """(R, 6) of some rows. It may run in any thread, so it sets torch's modes, which belong to a thread."""
+    """(R, 6) of some rows. It may run in any thread, and torch's modes belong to a thread."""
     states_R6 = torch.tensor([START, START, 0, 0, 0, 0], dtype=torch.float64).repeat(len(rows), 1)
     places_R, width = targets_R.cpu().long(), min(COLUMNS, vocabulary)
     lanes = np.empty((2, LANES), np.float32)
     buffer = torch.empty(len(rows) * width, device=rows.device)
-    with torch.autocast(rows.device.type, enabled=False):
-        fill, own_R = source(rows)
-        for column in range(0, vocabulary, width):
-            shape = len(rows), min(width, vocabulary - column)
-            tile_RC = buffer[: shape[0] * shape[1]].view(shape)
-            fill(column, tile_RC)
-            absorb(tile_RC.cpu().numpy(), (places_R - column).numpy(), states_R6.numpy(), lanes)
+    fill, own_R = source(rows)
+    for column in range(0, vocabulary, width):
+        shape = len(rows), min(width, vocabulary - column)
+        tile_RC = buffer[: shape[0] * shape[1]].view(shape)
+        fill(column, tile_RC)  # into `out`, which autocast leaves alone
+        absorb(tile_RC.cpu().numpy(), (places_R - column).numpy(), states_R6.numpy(), lanes)
     if own_R is not None:
         states_R6[:, OWN] = own_R.cpu()
     return states_R6
