@@ -19,25 +19,27 @@ _NO, _WAITS = -1, -2  # in the place of who it goes for: not for this partner; t
 class GreedyAsk(ShuffleOp):
     """Every document asks those partners on whose fate its own depends still.
 
-    A part of `near_decision`: reads `same`, `verify` and `followed` of the recipe around it. `kept`,
+    A part of `near_decision` and `near_sure`: reads parts of the recipe around them. `kept`,
     `similarity`: the nearest partner that is now known to stay (null: none is); a twin gets what its
     first got. `open`, `nearness`: the partners to ask again, and how similar they are. `asked`: there
     were questions.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     order: ClassVar[tuple[str, ...]] = ("side",)
 
     first: bool = True
     """Whether this is the first round of questions, in which all edges are open."""
+    again: bool = False
+    """Whether candidates were verified a second time; before, who may have more of them stays open."""
 
     @property
     def reads(self) -> Reads:
-        ends = {"/followed.followed": pa.bool_(), "/same.twinned": pa.bool_()}
+        ends = {name: pa.bool_() for name in self._answering()}
         known = {"status": pa.int8(), "kept": pa.int64(), "similarity": pa.float32()}
         settled = {f"last.settle.{name}": kind for name, kind in known.items()}
-        return {"uid": pa.int64(), **ends, **settled, **EDGES["verify" if self.first else "last.ask"]}
+        return {"uid": pa.int64(), **ends, **settled, **EDGES[self._source()]}
 
     @property
     def adds(self) -> Adds:
@@ -59,10 +61,10 @@ class GreedyAsk(ShuffleOp):
         }
 
     def emit(self, batch: pa.RecordBatch, uses: Uses) -> Emission:
-        lengths, edges, nearness = open_edges(batch, "verify" if self.first else "last.ask")
+        lengths, edges, nearness = open_edges(batch, self._source())
         status = np.asarray(batch.column("last.settle.status"))
         answers = np.zeros(len(status), bool)
-        for name in ("/followed.followed", "/same.twinned"):
+        for name in self._answering():
             answers |= batch.column(name).to_numpy(zero_copy_only=False)
         row, key, side = ask(np.asarray(batch.column("uid")), answers, lengths, edges)
         own = side == 0
@@ -107,3 +109,10 @@ class GreedyAsk(ShuffleOp):
             "nearness": listed(lengths, nearness[waits], pa.float32()),
             "asked": pa.array(np.bincount(row[asks], minlength=n) > 0),
         }
+
+    def _source(self) -> str:
+        return ("reverify" if self.again else "verify") if self.first else "last.ask"
+
+    def _answering(self) -> tuple[str, ...]:
+        """Who may be asked: the columns that say so."""
+        return ("/followed.followed", "/same.twinned", "/heard.followed" if self.again else "/near.cut")

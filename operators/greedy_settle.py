@@ -11,7 +11,7 @@ from pydantic import Field
 
 from operators.contract import Adds, Artifact, Columns, FoldOp, Reads, Uses
 from operators.kernels.asking import GONE, KEPT, UNDECIDED
-from operators.kernels.edges import EDGES, NOBODY, open_edges, solve
+from operators.kernels.edges import EDGES, NOBODY, UNSURE, open_edges, solve
 from operators.kernels.lists import filled
 
 _EDGE_BYTES = 31
@@ -21,28 +21,30 @@ _STATE = ("uid", "tier", "rank", "partner", "similarity", "known")
 class GreedySettle(FoldOp):
     """Decides what one round of `greedy_ask` allows; once few edges are open, decides all the rest.
 
-    A part of `near_decision`: reads `rank`, `same` and `verify` of the recipe around it. Without the
+    A part of `near_decision` and `near_sure`: reads parts of the recipe around them. Without the
     last step a chain of n documents, each near the one before, would take n rounds. `status` is 0
     undecided, 1 kept, 2 gone; `kept` and `similarity` name the nearest partner that stays.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     first: bool = True
     """Whether this is the first round, before which nothing was asked."""
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
     """Open edges that are gathered and solved at once (31 bytes each)."""
+    again: bool = False
+    """Whether candidates were verified a second time; before, who may have more of them stays open."""
 
     @property
     def reads(self) -> Reads:
         own = {"uid": pa.int64(), "/rank.tier": pa.uint16(), "/rank.rank": pa.uint64()}
         if self.first:
-            return {**own, **EDGES["verify"]}
+            return {**own, **EDGES[self._source()]}
         best = {"kept": pa.int64(), "similarity": pa.float32()}
         asked = {"/ask.asked": pa.bool_(), **{f"/ask.{name}": kind for name, kind in best.items()}}
         before = {f"last.settle.{name}": kind for name, kind in best.items()}
-        return {**own, **EDGES["ask"], **asked, **before}
+        return {**own, **EDGES[self._source()], **asked, **before}
 
     @property
     def adds(self) -> Adds:
@@ -88,7 +90,7 @@ class GreedySettle(FoldOp):
             solved = state["uid"][place] == uid
             kept = np.where(solved, state["kept"][place], kept)
             similarity = np.where(solved, state["similarity"][place], similarity)
-            waits &= ~solved
+            waits &= ~solved | (kept == UNSURE)
         status = np.where(kept >= 0, GONE, np.where(waits, UNDECIDED, KEPT)).astype(np.int8)
         gone = kept >= 0
         return {
@@ -98,7 +100,10 @@ class GreedySettle(FoldOp):
         }
 
     def _open(self, batch: pa.RecordBatch) -> Any:
-        return open_edges(batch, "verify" if self.first else "ask")
+        return open_edges(batch, self._source())
+
+    def _source(self) -> str:
+        return ("reverify" if self.again else "verify") if self.first else "ask"
 
     def _asked(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         if self.first:

@@ -16,6 +16,7 @@ from operators.kernels.shingles import Case, Numbers, Punctuation, Shingling, Un
 
 _NGRAM = {"words": 5, "characters": 9, "tokens": 5}
 _SIZE_RATIO = 2.0
+_WINDOW = 16_384  # documents that are not surely gone, in one bucket, up to which all pairs are compared
 # Of one message: key, key2, tier, rank, uid and a count; key and a count; key, tier, rank and uid.
 _SAME_BYTES, _BAND_BYTES, _NEAR_BYTES = 35, 9, 26
 
@@ -47,7 +48,7 @@ class MinhashDedup(Recipe, Explained):
     Methods: Broder 1997 (both measures); Leskovec et al., Mining of Massive Datasets, chapter 3.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     guard: ClassVar[float | None] = 0.95
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
@@ -94,7 +95,10 @@ class MinhashDedup(Recipe, Explained):
     clusters: bool = False
     """Add `cluster`: the least uid of the connected component; it decides nothing."""
     candidates: Annotated[int, Field(ge=1)] = 32
-    """Earlier documents at most that one document is verified against."""
+    """Earlier documents at most that one document is verified against at first."""
+    recheck: Annotated[int, Field(ge=1)] = 1024
+    """Earlier documents at most that are not surely gone, against which one that had more than `candidates`
+    near ones is verified before it stays."""
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
     """Open edges that are solved at once instead of in further rounds."""
     column: str = "text"
@@ -124,7 +128,8 @@ class MinhashDedup(Recipe, Explained):
     def parts(self) -> list[Part]:
         clusters = [Part("clusters", "near_clusters")] if self.clusters else []
         decision = {"solve_up_to": self.solve_up_to, "clusters": self.clusters}
-        return [*verified_pairs(self), *clusters, Part("decision", "near_decision", decision)]
+        decided = Part("decision", "near_decision", decision)
+        return [*verified_pairs(self), *clusters, *verified_again(self), decided]
 
     def explain(self) -> str:
         (bands, rows), least = self.shape(), self.least()
@@ -166,6 +171,14 @@ class MinhashDedup(Recipe, Explained):
         names = ("numbers", "case", "punctuation")
         return {"unit": self.unit, "ngram": ngram, **{name: getattr(self, name) for name in names}}
 
+    def text(self) -> dict[str, Any]:
+        """Where shingles come from, and how."""
+        return {"column": self.column, **self.shingling()}
+
+    def nearness(self) -> dict[str, Any]:
+        """When two signatures look near."""
+        return {"threshold": self.least(), "permutations": self.permutations}
+
     def _ratio(self) -> float:
         return self.size_ratio or _SIZE_RATIO
 
@@ -173,9 +186,9 @@ class MinhashDedup(Recipe, Explained):
 def verified_pairs(config: MinhashDedup) -> list[Part]:
     """The parts up to `verify`: for each document the earlier ones that it is similar enough to."""
     bands, rows = config.shape()
-    text = {"column": config.column, **config.shingling()}
+    text = config.text()
     signed = {"permutations": config.permutations, "bands": bands, "rows": rows, "seed": config.seed}
-    near = {"threshold": config.least(), "permutations": config.permutations, "most": config.candidates}
+    near = {**config.nearness(), "most": config.candidates}
     order = {"keep": config.keep, "prefer": config.prefer, "column": config.column}
     return [
         Part("rank", "keep_rank", order),
@@ -189,13 +202,26 @@ def verified_pairs(config: MinhashDedup) -> list[Part]:
     ]
 
 
+def verified_again(config: MinhashDedup) -> list[Part]:
+    """The parts from `sure` to `reverify`: documents whose candidates were cut, and who do not surely go
+    anyway, are compared with all that do not surely go. With that no pair that matters is left out."""
+    again = {**config.nearness(), "most": config.recheck, "window": _WINDOW, "again": True}
+    verify = {**config.text(), "threshold": config.threshold, "measure": config.measure}
+    return [
+        Part("sure", "near_sure", {"solve_up_to": config.solve_up_to}),
+        Part("asked", "asked_bands"),
+        Part("again", "near_candidates", again),
+        Part("heard", "near_followed", {"again": True}),
+        Part("reverify", "near_reverify", verify),
+    ]
+
+
 def against_indexes(config: MinhashDedup, text: dict[str, Any]) -> list[Part]:
     """The parts that compare documents with indexes, where that is asked for."""
     if config.against is None:
         return []
-    lookup = {"threshold": config.least(), "permutations": config.permutations}
     verify = {"threshold": config.threshold, "measure": config.measure, "side": config.side, **text}
     return [
-        Part("lookup", "near_lookup", {"against": config.against, **lookup}),
+        Part("lookup", "near_lookup", {"against": config.against, **config.nearness()}),
         Part("against", "near_against", {"against": config.against, **verify}),
     ]

@@ -16,12 +16,13 @@ class NearDecision(LoopOp):
     """A document goes if and only if an earlier kept one is its near duplicate, or it is the twin of
     one that goes or stays.
 
-    The face of `minhash_dedup`: reads its parts `rank`, `signature`, `same`, `followed`, `verify` and,
-    if asked, `clusters`. The first round gathers all edges and solves them at once, if they are few
-    enough (`greedy_settle`); else rounds of questions (`greedy_ask`) decide until they are.
+    The face of `minhash_dedup`: reads its parts `rank`, `signature`, `same`, `followed`, `verify`,
+    `heard`, `reverify` and, if asked, `clusters`. The first round gathers all edges and solves them at
+    once, if they are few enough (`greedy_settle`); else rounds of questions (`greedy_ask`) decide until
+    they are.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     solve_up_to: Annotated[int, Field(ge=0)] = 65_536
@@ -43,8 +44,9 @@ class NearDecision(LoopOp):
         return {**own, **cluster}
 
     def step(self, round: int) -> list[Part]:
-        ask = [Part("ask", "greedy_ask", {"first": round == 1})] if round else []
-        return [*ask, Part("settle", "greedy_settle", {"first": round == 0, "solve_up_to": self.solve_up_to})]
+        ask = [Part("ask", "greedy_ask", {"first": round == 1, "again": True})] if round else []
+        settle = {"first": round == 0, "solve_up_to": self.solve_up_to, "again": True}
+        return [*ask, Part("settle", "greedy_settle", settle)]
 
     def done(self, state: Artifact, round: int) -> bool:
         return int(state["undecided"][0]) == 0

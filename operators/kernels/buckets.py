@@ -11,7 +11,7 @@ from operators.kernels.jit import kernel, part
 
 UInt64s = npt.NDArray[np.uint64]
 
-FULL = 2048  # rows up to which all pairs of a bucket are compared
+FULL = 2048  # rows up to which all pairs of a bucket are compared, unless given
 LEADERS, RECENT = 256, 256  # what a larger bucket remembers each time that its window is full
 _SCORES = 1025 + LEADERS  # up to 1,024 equal bytes, then leaders, the earliest highest
 
@@ -19,15 +19,17 @@ _SCORES = 1025 + LEADERS  # up to 1,024 equal bytes, then leaders, the earliest 
 class Bucket:
     """What is remembered of the bucket that the last message belonged to.
 
-    state: (3,) int64: rows in the window, rows it may hold, whether there is a key yet.
+    state: (4,) int64: rows in the window, rows it may hold, whether there is a key yet, rows that it
+    may hold before it is cut for the first time.
     """
 
-    def __init__(self, permutations: int) -> None:
+    def __init__(self, permutations: int, full: int = FULL) -> None:
+        self.full = full
         self.key = np.zeros(1, np.uint64)
-        self.state = np.array([0, FULL, 0], np.int64)
-        self.uid = np.empty(FULL, np.int64)
-        self.leads = np.empty(FULL, np.bool_)
-        self.signature = np.empty((FULL, permutations), np.uint8)
+        self.state = np.array([0, full, 0, full], np.int64)
+        self.uid = np.empty(full, np.int64)
+        self.leads = np.empty(full, np.bool_)
+        self.signature = np.empty((full, permutations), np.uint8)
 
     def window(self) -> Any:
         return self.key, self.state, self.uid, self.leads, self.signature
@@ -90,6 +92,7 @@ def _search(
     lengths: Any,
     near: Any,
     scores: Any,
+    cut: Any,
 ) -> int:
     """bounds: (equal bytes of a candidate, of a leader's follower, candidates a message)."""
     needed, follows, most = bounds
@@ -98,7 +101,7 @@ def _search(
     at = 0
     for m in range(len(key)):
         if key[m] != last[0] or state[2] == 0:
-            last[0], state[0], state[1], state[2] = key[m], 0, FULL, 1
+            last[0], state[0], state[1], state[2] = key[m], 0, state[3], 1
         if state[0] == state[1]:
             _compact(window)
         hits, leader, seen = 0, True, 0
@@ -118,6 +121,7 @@ def _search(
                 taken += 1
         at += taken
         lengths[m] = taken
+        cut[m] = hits > most or state[1] != state[3]
         end = state[0]
         uids[end], leads[end] = uid[m], leader
         for k in range(signature.shape[1]):
@@ -135,9 +139,10 @@ def search(
     threshold: float,
     slack: float,
     most: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """(lengths (n,), near, scores) for n messages sorted by key and keep order: for each the uids of
-    at most `most` earlier rows of its bucket whose signatures agree in threshold - slack of all bytes.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """(lengths (n,), near, scores, cut (n,)) for n messages sorted by key and keep order: for each the
+    uids of at most `most` earlier rows of its bucket whose signatures agree in threshold - slack of all
+    bytes, and whether there may be more of them.
 
     A row that is surely near no earlier leader (threshold + slack / 3) is a leader itself: who is kept
     is most likely one, so leaders score highest, the earliest first, then the most similar. `bucket`
@@ -149,13 +154,14 @@ def search(
     bounds = (needed, follows, most)
     lengths = np.zeros(len(key), np.int64)
     near, scores = np.empty(len(key) * most, np.int64), np.empty(len(key) * most, np.int32)
-    scratch = np.empty(FULL, np.int64), np.empty(FULL, np.int32), np.empty(_SCORES, np.int64)
-    used = _search(key, uid, signature, bounds, bucket.window(), scratch, lengths, near, scores)
-    return lengths, near[:used].copy(), scores[:used].copy()
+    cut = np.zeros(len(key), np.bool_)
+    scratch = np.empty(bucket.full, np.int64), np.empty(bucket.full, np.int32), np.empty(_SCORES, np.int64)
+    used = _search(key, uid, signature, bounds, bucket.window(), scratch, lengths, near, scores, cut)
+    return lengths, near[:used].copy(), scores[:used].copy(), cut
 
 
 @kernel
-def _unite(row: Any, near: Any, score: Any, most: int, scratch: Any, lengths: Any, out: Any) -> int:
+def _unite(row: Any, near: Any, score: Any, most: int, scratch: Any, lengths: Any, out: Any, cut: Any) -> int:
     """Of messages sorted by row and uid: the distinct uids of each row, the `most` of highest score."""
     uids, best, tally = scratch
     at, m = 0, 0
@@ -174,7 +180,7 @@ def _unite(row: Any, near: Any, score: Any, most: int, scratch: Any, lengths: An
                 out[at + taken] = uids[i]
                 taken += 1
         at += taken
-        lengths[row[first]] = taken
+        lengths[row[first]], cut[row[first]] = taken, count > most
     return at
 
 
@@ -184,10 +190,11 @@ def unite(
     near: npt.NDArray[np.int64],
     score: npt.NDArray[np.int32],
     most: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(lengths (rows,), uids): what the bands of each row found, united. row: one a uid, ascending."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(lengths (rows,), uids, cut (rows,)): what the bands of each row found, united, and whether that
+    was more than `most`. row: one a uid, ascending."""
     order = np.lexsort([near, row])
-    lengths, out = np.zeros(rows, np.int64), np.empty(len(near), np.int64)
+    lengths, out, cut = np.zeros(rows, np.int64), np.empty(len(near), np.int64), np.zeros(rows, np.bool_)
     scratch = np.empty(len(near), np.int64), np.empty(len(near), np.int32), np.empty(_SCORES, np.int64)
-    used = _unite(row[order], near[order], score[order], most, scratch, lengths, out)
-    return lengths, out[:used].copy()
+    used = _unite(row[order], near[order], score[order], most, scratch, lengths, out, cut)
+    return lengths, out[:used].copy(), cut

@@ -28,6 +28,7 @@ def test_the_first_questions() -> None:
             "/verify.edges": pa.array([[], [0], [1], [1, 2], [], []], pa.list_(pa.int64())),
             "/verify.similarity": pa.array([[], [0.5], [0.5], [0.75, 0.5], [], []], pa.list_(pa.float32())),
             "/followed.followed": [True, True, True, False, False, False],
+            "/near.cut": [False] * 6,
             **columns("last.settle", [1, 0, 0, 0, 0, 0], nothing, nothing),
         }
     )
@@ -47,6 +48,7 @@ def test_a_twin_waits_until_its_first_has_its_nearest_partner() -> None:
         {
             "/same.twinned": [False, True, False, False, True, False],
             "/followed.followed": [True, False, True, False, False, False],
+            "/near.cut": [False] * 6,
             "last.ask.open": pa.array([[], [2], [0], [1], [], [4]], pa.list_(pa.int64())),
             "last.ask.nearness": pa.array([[], [0.75], [0.5], [2], [], [2]], pa.list_(pa.float32())),
             **columns("last.settle", [1, 2, 0, 0, 2, 0], kept, near),

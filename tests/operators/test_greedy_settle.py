@@ -15,6 +15,7 @@ FIRST = pa.table(
         "/same.twin": pa.array([None] * 4, pa.int64()),
         "/verify.edges": pa.array([[], [0], [1], [1, 2]], pa.list_(pa.int64())),
         "/verify.similarity": pa.array([[], [0.5], [0.5], [0.75, 0.5]], pa.list_(pa.float32())),
+        "/near.cut": [False] * 4,
     }
 )
 # 1 has learnt that it goes for 0; 2 and 3 were told that their partners are open.

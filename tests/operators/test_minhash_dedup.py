@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import World, run
 from near_corpora import containment, corpus, greedy, jaccard
+from near_indexes import write_part
 from pydantic import ValidationError
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -39,16 +41,19 @@ def kept(texts: list[str | None], **fields: object) -> list[int | None]:
     threshold=st.sampled_from([0.485, 0.68]),
     keep=st.sampled_from(["first", "longest", "score:max"]),
     solve_up_to=st.sampled_from([0, 3, 65_536]),
+    candidates=st.sampled_from([1, 2, 32]),
     cut=st.lists(st.integers(0, 40), max_size=5),
 )
 def test_the_greedy_decision_for_any_cut(
-    seed: int, threshold: float, keep: str, solve_up_to: int, cut: list[int]
+    seed: int, threshold: float, keep: str, solve_up_to: int, candidates: int, cut: list[int]
 ) -> None:
+    """However few candidates a document is verified against at first."""
     texts = corpus(seed, 40)
     score = [float(i * 7 % 11) for i in range(40)]
     preferred = {"first": 0, "longest": [-len(t) for t in texts], "score:max": [-s for s in score]}[keep]
     order = sorted(range(40), key=lambda i: (preferred[i] if preferred else 0, i))
-    op = MinhashDedup(threshold=threshold, ngram=2, keep=keep, solve_up_to=solve_up_to, **SURE)
+    limits = {"solve_up_to": solve_up_to, "candidates": candidates}
+    op = MinhashDedup(threshold=threshold, ngram=2, keep=keep, **limits, **SURE)
     out = run(op, table(texts, score=score), cut=sorted(cut))
     gone = greedy(texts, threshold, 2, order)
     assert {i for i, reason in enumerate(out["drop"].to_pylist()) if reason} == gone
@@ -61,17 +66,44 @@ def test_the_greedy_decision_for_any_cut(
             assert out["similarity"][i].as_py() >= threshold
 
 
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10**6),
+    candidates=st.sampled_from([1, 2, 32]),
+    ends=st.lists(st.integers(0, 40), max_size=4),
+    bands=st.sampled_from([4, 512]),
+)
+def test_months_in_any_cut_keep_what_one_run_keeps(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, candidates: int, ends: list[int], bands: int
+) -> None:
+    """Dense families and few candidates; also where bands miss pairs, both miss the same ones."""
+    texts = corpus(seed, 40, letters="abcd")
+    fields = {"threshold": 0.6, "ngram": 2, "candidates": candidates, "bands": bands, "rows": 2}
+    one = MinhashDedup(**fields, permutations=1024)
+    want = [i for i, reason in enumerate(run(one, table(texts))["drop"].to_pylist()) if reason is None]
+    folder, parts, got = tmp_path_factory.mktemp("index"), [], []
+    for low, high in pairwise([0, *sorted(ends), 40]):
+        world = World(table(texts[low:high]), 7, None)
+        world.execute("face", MinhashDedup(**fields, permutations=1024, against=tuple(parts)), {})
+        kept_ = [low + i for i in world.alive.tolist()]
+        with_words = [i for i in kept_ if texts[i]]
+        parts.append(write_part(folder, one, [texts[i] for i in with_words], [str(i) for i in with_words]))
+        got += kept_
+    assert got == want
+
+
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.sampled_from([0.485, 0.68, 1]),
     solve=st.sampled_from([0, 65_536]),
+    candidates=st.sampled_from([2, 32]),
 )
-def test_containment_keeps_what_contains(seed: int, threshold: float, solve: int) -> None:
+def test_containment_keeps_what_contains(seed: int, threshold: float, solve: int, candidates: int) -> None:
     texts = corpus(seed, 30)
     order = sorted(range(30), key=lambda i: (-len(texts[i]), i))
     op = MinhashDedup(
-        threshold=threshold, ngram=1, keep="longest", solve_up_to=solve, candidates=1000, **WITHIN
+        threshold=threshold, ngram=1, keep="longest", solve_up_to=solve, candidates=candidates, **WITHIN
     )
     out = run(op, table(texts), 7)
     assert {i for i, k in enumerate(out["kept"].to_pylist()) if k is not None} == greedy(

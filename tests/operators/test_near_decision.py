@@ -26,6 +26,9 @@ def table(edges: list[dict[int, float]], twin: list[int | None]) -> pa.Table:
                 [[one[j] for j in sorted(one)] for one in edges], pa.list_(pa.float32())
             ),
             "/followed.followed": [i in followed for i in range(n)],
+            "/reverify.edges": pa.array([[]] * n, pa.list_(pa.int64())),
+            "/reverify.similarity": pa.array([[]] * n, pa.list_(pa.float32())),
+            "/heard.followed": [False] * n,
             "/clusters.cluster": pa.array(range(n), pa.int64()),
         }
     )

@@ -21,7 +21,7 @@ def found(batch: tuple[np.ndarray, ...], cuts: list[int], **how: float) -> list[
     bucket, out = Bucket(P), []
     ends = sorted(min(cut, len(batch[0])) for cut in cuts)
     for a, b in zip([0, *ends], [*ends, len(batch[0])], strict=True):
-        lengths, near, _ = search(*(part[a:b] for part in batch), bucket, **how)
+        lengths, near, *_ = search(*(part[a:b] for part in batch), bucket, **how)
         out += [part.tolist() for part in np.split(near, np.cumsum(lengths))[:-1]]
     return out
 
@@ -59,5 +59,6 @@ def test_leaders_are_named_first() -> None:
 def test_unite_drops_doubles_and_the_least_promising() -> None:
     row = np.array([1, 1, 1, 1, 3])
     near, score = np.array([9, 4, 9, 2, 7]), np.array([10, 12, 11, 14, 5], np.int32)
-    lengths, uids = unite(4, row, near, score, most=2)
+    lengths, uids, cut = unite(4, row, near, score, most=2)
     assert (lengths.tolist(), uids.tolist()) == ([0, 2, 0, 1], [2, 4, 7])
+    assert cut.tolist() == [False, True, False, False]

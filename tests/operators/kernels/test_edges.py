@@ -79,6 +79,8 @@ def test_open_edges_begin_with_what_was_verified_and_with_twins() -> None:
             "/same.twin": pa.array([None, 0, None, 0], pa.int64()),
             "/verify.edges": pa.array([[], [], [0, 1], None], pa.list_(pa.int64())),
             "/verify.similarity": pa.array([[], [], [0.5, 1], None], pa.list_(pa.float32())),
+            "/near.cut": [False] * 4,
+            "uid": pa.array(range(4), pa.int64()),
         }
     )
     lengths, partner, nearness = open_edges(batch, "verify")
