@@ -28,7 +28,8 @@ class MinhashDedup(Recipe, Explained):
     is verified by the exact similarity of the two sets of n-grams, so nothing goes without a kept
     partner at or above the threshold. Bands miss a pair with a small probability (at 0.8 with 17 bands
     of 7 rows: 1.8 % at J = 0.8, 0.002 % at J = 0.9; `tamis plan` prints the curve), and a document with
-    more than `candidates` near ones is compared with the most promising of them.
+    more than `candidates` near ones is compared with the most promising of them; if it does not surely
+    go by that, then with all others that do not surely go (up to `recheck`).
 
     `drop` is "near_duplicate"; `kept` the uid of the kept document that is nearest, `similarity` how
     similar it is; null for documents that stay. `shingles` counts the n-grams of a document, repeats
@@ -43,8 +44,9 @@ class MinhashDedup(Recipe, Explained):
     With `against` the documents of near-duplicate indexes come first: who is near one of them goes
     in the part `against` ("near_duplicate_of_index", `kept_id`, `kept_source`, `similarity`) and is out of
     the rest. Months that are run one after the other and added to an index keep exactly what one run
-    over all keeps with `keep: first`, if no document has more than `candidates` near ones. A run does not
-    meet documents of its own files. To take out of A what is in B, run A against an index of B.
+    over all keeps with `keep: first`, if no document looks near to more than `recheck` others that do not
+    surely go, and no band is shared by more than 16,384 of these. A run does not meet documents of its
+    own files. To take out of A what is in B, run A against an index of B.
     Methods: Broder 1997 (both measures); Leskovec et al., Mining of Massive Datasets, chapter 3.
     """
 
@@ -151,7 +153,8 @@ class MinhashDedup(Recipe, Explained):
             f"{bands} x {_BAND_BYTES} for bands, {_NEAR_BYTES + self.permutations} for each band that "
             "another document shares",
             "shuffled for verification, bytes a document: 8 x its n-grams, once where it is a candidate, "
-            f"and once for each of its own candidates (at most {self.candidates})",
+            f"and once for each of its own candidates (at most {self.candidates}; where there are more, "
+            f"also for those that do not surely go, at most {self.recheck})",
         ]
         return "\n".join(lines)
 
