@@ -12,7 +12,7 @@ import pyarrow as pa
 from operators.contract import DROP, Adds, Columns
 from pipeline.errors import ConfigError, DataError, ResourceError, TamisError
 from pipeline.nodes import Node
-from pipeline.view import Rows, ShardView
+from pipeline.view import Rows, ShardView, whole
 
 QUARANTINE = "quarantine"
 MOST_TRACEBACK = 4000  # characters of it that are kept for each row
@@ -119,7 +119,7 @@ def commit(view: ShardView, node: Node, rows: Rows, parts: list[pa.RecordBatch])
     parts.clear()
     columns = {}
     for name in table.column_names:  # one by one, so that the table is never held twice
-        columns[name] = table[name].combine_chunks()
+        columns[name] = whole(table[name])
         table = table.drop_columns([name])
     table = pa.table(columns)
     record = view.store.put_batches(folder, table.schema, iter(table.to_batches()))
@@ -143,7 +143,7 @@ def _nothing(node: Node) -> pa.Table:
 def _reasons(table: pa.Table) -> dict[str, int]:
     if "drop" not in table.column_names or not table.num_rows:
         return {}
-    drop = table["drop"].combine_chunks()
+    drop = whole(table["drop"])
     codes = np.asarray(drop.indices.drop_null().to_numpy(zero_copy_only=False), dtype=np.int64)
     counts = np.bincount(codes, minlength=len(drop.dictionary))
     return {name: int(n) for name, n in zip(drop.dictionary.to_pylist(), counts, strict=True) if n}

@@ -1,13 +1,24 @@
-"""The highest resident memory of this process while something runs, where the system tells."""
+"""This process's memory: the most that it holds while something runs, and what it keeps for the next batch."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 32 << 20  # the most that every glibc takes for an array; four times that between batches
+
+
+def keep_freed() -> None:
+    """Arrays that a batch frees stay with the process for the next one, up to a bound. The system would
+    have to clear new pages each time, which costs more than most work on them (a quarter of a run)."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
 
 
 def reset_peak() -> None:

@@ -42,7 +42,7 @@ class Outbox:
         """Of the run under way: the keys, the sender of each message, the payload."""
         self.many = 0
         self.keys: list[UInt64s] = []
-        self.keys2: list[UInt64s] = []
+        self.keys2: list[UInt64s | None] = []
         self.senders: list[npt.NDArray[np.uint32]] = []
         self.payload: dict[str, list[pa.Array]] = {name: [] for name in self.operator.emits}
 
@@ -63,7 +63,7 @@ class Outbox:
         self.rows.append(rows[lengths > 0])
         self.lengths.append(lengths[lengths > 0])
         self.keys.append(np.asarray(sent.key, np.uint64))
-        self.keys2.append(np.zeros(count, np.uint64) if key2 is None else key2)
+        self.keys2.append(key2)
         if isinstance(self.operator, ShuffleOp):
             self.senders.append(rows[row])
         self.many += count
@@ -74,8 +74,10 @@ class Outbox:
         """The run's messages, sorted: key, key2 (where one is not 0), for a ShuffleOp the sender's row in
         the shard (uint32) as `uid`, the payload; and the place of each in the order of emission."""
         columns = {"key": _joined(self.keys, np.uint64)}
-        if any(key2.any() for key2 in self.keys2):
-            columns["key2"] = _joined(self.keys2, np.uint64)
+        if any(key2 is not None and key2.any() for key2 in self.keys2):
+            pairs = zip(self.keys, self.keys2, strict=True)
+            filled = [np.zeros(len(key), np.uint64) if key2 is None else key2 for key, key2 in pairs]
+            columns["key2"] = _joined(filled, np.uint64)
         if isinstance(self.operator, ShuffleOp):
             columns["uid"] = _joined(self.senders, np.uint32)
         payload = {
@@ -152,7 +154,7 @@ def message_order(batch: pa.RecordBatch, operator: ShuffleOp | ReduceOp) -> npt.
         keys.append(_u64(batch, "key2"))
     if isinstance(operator, ShuffleOp):
         keys += [batch.column(name).to_numpy(zero_copy_only=False) for name in operator.order]
-    return sort_order(keys)
+    return sort_order(keys, spend=len(keys) == 1)
 
 
 def taken(batch: pa.RecordBatch, order: npt.NDArray[Any]) -> pa.RecordBatch:
@@ -244,18 +246,23 @@ def open_runs(store: Store, names: Sequence[str], low: int, high: int) -> list[R
 
 
 def merge(found: list[Run], operator: ShuffleOp | ReduceOp, budget_rows: int) -> Iterator[pa.RecordBatch]:
-    """All messages of the runs as one sorted stream in bounded memory: hold a chunk of each run,
-    give out what no unread message can precede, refill the runs whose chunk is used up.
+    """All messages of the runs as one sorted stream in bounded memory: hold the next rows of each run,
+    give out what no unread message can precede, fill all runs up again.
 
-    Runs come in the order of their rows, so a stable sort leaves equal messages in that of their uids.
+    A run's share of the budget is its share of the messages, so what is held of them ends at about the
+    same key, as keys are mixed, and nearly all goes out at once: what stays is sorted again. Runs come in
+    the order of their rows, so a stable sort leaves equal messages in that of their uids.
     """
-    share = max(LEAST_ROWS, budget_rows // max(1, len(found)))
+    total = max(1, sum(run.stop - run.at for run in found))
+    shares = [max(LEAST_ROWS, budget_rows * (run.stop - run.at) // total) for run in found]
     wide = any("key2" in run.reader.schema.names for run in found)
     held: dict[int, pa.RecordBatch] = {}
     while True:
         for i, run in enumerate(found):
-            if i not in held and not run.ended:
-                held[i] = with_key2(run.take(share)) if wide else run.take(share)
+            lacking = shares[i] - (held[i].num_rows if i in held else 0)
+            if lacking > 0 and not run.ended:
+                more = with_key2(run.take(lacking)) if wide else run.take(lacking)
+                held[i] = pa.concat_batches([held[i], more]) if i in held else more
         if not held:
             return
         parts = sorted(held.items())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 
-from pipeline import numba_cache
+from pipeline import memory, numba_cache
 from pipeline.engine import call, packed
 from pipeline.errors import DataError, ResourceError
 
@@ -149,6 +149,7 @@ def _bundle(ref: ray.ObjectRef[Bundle], threads: int) -> Bundle:
     if name not in _kept:
         pa.set_cpu_count(threads)
         numba_cache.prepare()
+        memory.keep_freed()
         bundle: Bundle = ray.get(ref)
         if bundle.token is not None:  # also on a node that joined after the driver had looked at all
             bundle.token.check()

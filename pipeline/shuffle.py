@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import ReduceOp, ShuffleOp
-from operators.kernels.radix import sort_order
+from operators.kernels.radix import grouped
 from pipeline.compute import checked, commit, located
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
@@ -33,7 +33,8 @@ from pipeline.store import Store
 from pipeline.tasks import Done
 from pipeline.view import ShardView
 
-REDUCE_BYTES = 64 << 20  # what a reducer holds of its partition at once
+REDUCE_BYTES = 64 << 20  # of messages that one reducer answers
+HELD_BYTES = 16 << 20  # what it holds of them at once: more leaves the cache and takes new pages each time
 SORT_BYTES = 48  # that sorting takes beside each message
 SEGMENT_BYTES = 64 << 20  # what it holds of the replies before it writes them
 
@@ -81,7 +82,7 @@ def reduce(context: Shuffle, reducer: int) -> Done:
     operator = context.node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
     found = open_runs(store, context.runs, context.bounds[reducer], context.bounds[reducer + 1])
-    budget_rows = max(CHUNK_ROWS, REDUCE_BYTES // (context.row_bytes + SORT_BYTES))
+    budget_rows = max(CHUNK_ROWS, HELD_BYTES // (context.row_bytes + SORT_BYTES))
     stream = merge(found, operator, budget_rows)
     with located(f"{context.node.name} ({context.node.op}), partition {reducer}"):
         answers = _answers(operator, stream)
@@ -175,9 +176,10 @@ def _segment(held: list[pa.RecordBatch], offsets: list[Ints], runs: int) -> pa.R
     of the messages in that run, so they need no other address."""
     batch = pa.concat_batches(held)
     home = batch.column("home").to_numpy(zero_copy_only=False)
-    offsets.append(np.concatenate([[0], np.cumsum(np.bincount(home, minlength=runs))]))
+    order, starts = grouped(home, runs)
+    offsets.append(starts)
     replies = batch.drop_columns(["home"])
-    return replies if runs == 1 else taken(replies, sort_order([home]))
+    return replies if runs == 1 else taken(replies, order)
 
 
 def home(context: Shuffle, index: int) -> Done:

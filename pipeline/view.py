@@ -160,7 +160,7 @@ class ShardView:
             row = int(np.flatnonzero(missing)[0])
             raise DataError(f"{tree.name} has no verdict for {self.place(row)}: run it again")
         if "drop" in table.column_names:
-            out[rows] = table["drop"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+            out[rows] = whole(table["drop"]).is_valid().to_numpy(zero_copy_only=False)
         return out & entered
 
     def place(self, row: int) -> str:
@@ -179,7 +179,7 @@ class ShardView:
         have = _rows_of(table)
         first = int(np.searchsorted(have, rows[0]))
         if np.array_equal(have[first : first + len(rows)], rows):
-            return table[column.name].combine_chunks().slice(first, len(rows))
+            return whole(table[column.name]).slice(first, len(rows))
         at = np.searchsorted(have, rows)
         if len(have) == 0 or at[-1] >= len(have) or not np.array_equal(have[at], rows):
             bad = int(rows[~np.isin(rows, have)][0])
@@ -187,7 +187,7 @@ class ShardView:
                 f"{column.node}.{column.name} has no value for {self.place(bad)}, which is alive here: "
                 f"the row was dropped on the branch of {column.node}; join the branches with `join: all`"
             )
-        return table[column.name].combine_chunks().take(pa.array(at))
+        return whole(table[column.name]).take(pa.array(at))
 
     def source_columns(self, columns: Mapping[str, Column]) -> set[str]:
         """The source's columns that these need."""
@@ -234,7 +234,7 @@ class ShardView:
             have = _rows_of(table)
             at = np.minimum(np.searchsorted(have, rows), max(len(have) - 1, 0))
             seen = have[at] == rows if len(have) else np.zeros(len(rows), bool)
-            cuts = table[edit.name].combine_chunks().take(pa.array(at, mask=~seen))
+            cuts = whole(table[edit.name]).take(pa.array(at, mask=~seen))
             try:
                 texts = apply_cuts(texts, cuts)
             except ValueError as error:
@@ -259,8 +259,13 @@ class ShardView:
         return pa.array(hash_text(pc.cast(ids, pa.large_string()))[0])
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; `combine_chunks` copies it even where it is."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def _rows_of(table: pa.Table) -> Rows:
-    return np.asarray(table["row"].combine_chunks().to_numpy(zero_copy_only=False), dtype=np.uint32)
+    return np.asarray(whole(table["row"]).to_numpy(zero_copy_only=False), dtype=np.uint32)
 
 
 def _union(parts: list[pa.Table]) -> pa.Table:

@@ -76,6 +76,19 @@ def _sort(key: Any, order: Any, spare_key: Any, spare_order: Any, counts: Any) -
 
 
 @kernel
+def _grouped(group: Any, ends: Any, order: Any) -> None:
+    """Writes the places of each group's rows to `order`, and where in it each group ends to ends[1:]."""
+    for i in range(len(group)):
+        ends[group[i] + 2] += 1
+    for g in range(1, len(ends)):
+        ends[g] += ends[g - 1]
+    for i in range(len(group)):
+        place = ends[group[i] + 1]
+        ends[group[i] + 1] = place + 1
+        order[place] = i
+
+
+@kernel
 def _mixed(key: Any, out: Any) -> None:
     for i in range(len(key)):
         z = key[i] + _GOLDEN
@@ -91,8 +104,9 @@ def mixed(key: UInt64s) -> UInt64s:
     return out
 
 
-def sort_order(columns: Sequence[npt.NDArray[Any]]) -> UInt32s:
-    """The stable order (n,) of rows by the columns, the first one foremost; n < 2**32.
+def sort_order(columns: Sequence[npt.NDArray[Any]], spend: bool = False) -> UInt32s:
+    """The stable order (n,) of rows by the columns, the first one foremost; n < 2**32. spend: the columns
+    may be written to.
 
     Columns are numbers: integers ascend, and so do floats, with NaN last and -0.0 equal to 0.0.
     """
@@ -101,11 +115,19 @@ def sort_order(columns: Sequence[npt.NDArray[Any]]) -> UInt32s:
     spare_key, counts = np.empty(n, np.uint64), np.empty(256, np.int64)
     for number, column in enumerate(reversed(columns)):
         key = sortable(column) if number == 0 else sortable(column)[order]
-        if key is column:
+        if key is column and not spend:
             key = column.copy()
         if _sort(key, order, spare_key, spare_order, counts):
             order, spare_order, spare_key = spare_order, order, key
     return order
+
+
+def grouped(group: npt.NDArray[np.int32], groups: int) -> tuple[UInt32s, npt.NDArray[np.int64]]:
+    """The stable order (n,) of rows by their group, 0 <= group < groups, in one pass; and where each
+    group begins in it, and the end: (groups + 1,)."""
+    ends, order = np.zeros(groups + 2, np.int64), np.empty(len(group), np.uint32)
+    _grouped(group, ends, order)
+    return order, ends[:-1]
 
 
 def sortable(column: npt.NDArray[Any]) -> UInt64s:

@@ -128,6 +128,7 @@ def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "LEAST_ROWS", 64)
     monkeypatch.setattr(shuffle, "CHUNK_ROWS", 512)
     monkeypatch.setattr(shuffle, "REDUCE_BYTES", 1 << 15)
+    monkeypatch.setattr(shuffle, "HELD_BYTES", 1 << 15)
     monkeypatch.setattr(shuffle, "SEGMENT_BYTES", 1 << 16)
 
 

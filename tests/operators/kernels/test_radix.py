@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from operators.kernels.counter import mix64
-from operators.kernels.radix import mixed, reference, sort_order, sortable
+from operators.kernels.radix import grouped, mixed, reference, sort_order, sortable
 
 SOME = [0, 1, 2, 255, 256, 2**31, 2**40, 2**40 + 1, 2**63, 2**64 - 1]
 KEYS = st.one_of(st.sampled_from(SOME), st.integers(0, 2**64 - 1))
@@ -61,3 +61,16 @@ def test_numbers_of_every_kind_keep_their_order() -> None:
 @given(arrays.arrays(np.uint64, st.integers(0, 20), elements=KEYS))
 def test_mixing_is_that_of_the_counter(keys: np.ndarray) -> None:
     np.testing.assert_array_equal(mixed(keys), mix64(keys))
+
+
+@given(st.lists(st.integers(0, 5), max_size=60))
+def test_rows_are_grouped_as_by_a_stable_sort(groups: list[int]) -> None:
+    group = np.array(groups, np.int32)
+    order, starts = grouped(group, 7)
+    np.testing.assert_array_equal(order, np.argsort(group, kind="stable"))
+    np.testing.assert_array_equal(starts, np.searchsorted(np.sort(group), np.arange(8)))
+
+
+def test_a_spent_column_gives_the_same_order() -> None:
+    keys = np.random.default_rng(1).integers(0, 2**64, 3000, dtype=np.uint64)
+    np.testing.assert_array_equal(sort_order([keys.copy()], spend=True), sort_order([keys]))
