@@ -1,4 +1,4 @@
-"""This process's memory: the most that it holds while something runs, and what it keeps for the next batch."""
+"""The memory of this process: the most that it holds while something runs, and what it keeps when freed."""
 
 from __future__ import annotations
 
