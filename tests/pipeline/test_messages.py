@@ -96,6 +96,20 @@ def test_a_merge_with_any_budget_equals_one_sort(
     assert got == sorted(sent, key=lambda m: (mixed[m[0]], *m[1:]))
 
 
+def test_a_merge_of_many_runs_sorts_each_message_about_once(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    keys = [random.integers(0, 2**63, size).tolist() for size in (400, 400, 200, 800, 400, 400, 30, 400)]
+    store, order, counted = Store(str(tmp_path)), messages.message_order, []
+    with patch.object(messages, "LEAST_ROWS", 8):
+        names = [name for name, _ in emit(store, [[(key, 0, 0) for key in some] for some in keys], False)]
+        runs = open_runs(store, names, 0, messages.RANGES)
+        with patch.object(messages, "message_order", lambda b, o: counted.append(len(b)) or order(b, o)):
+            given = sum(batch.num_rows for batch in merge(runs, Ranked(), budget_rows=800))
+    assert given == sum(map(len, keys)) == 3030
+    assert len(counted) > 3  # several rounds
+    assert sum(counted) < 1.5 * given
+
+
 class Forgetful(Ranked):
     """Breaks the contract of `reply` in two ways."""
 
