@@ -69,10 +69,19 @@ def to_grid(vectors: Float64s) -> tuple[Int16s, npt.NDArray[np.bool_]]:
     return np.rint(scaled * (GRID / np.where(usable, length, 1))[:, None]).astype(np.int16), usable
 
 
-def lengths_of(cells: Int16s) -> Float64s:
+def lengths_of(cells: npt.NDArray[np.signedinteger[Any]]) -> Float64s:
     """(m,) exact lengths of vectors on the grid, but for one rounding."""
     numbers = cells.astype(np.float64)
     return np.sqrt((numbers * numbers).sum(axis=1))
+
+
+def one_size(column: str, a: tuple[int, int], b: tuple[int, int]) -> None:
+    """ValueError where the embeddings of two summaries, (numbers, a uid) each, differ in size."""
+    if a[0] != b[0]:
+        raise ValueError(
+            f"{column} has {a[0]} numbers at uid {a[1]}, but {b[0]} at uid {b[1]}: "
+            "embed all rows with one model, or drop the others before"
+        )
 
 
 def _bounds(column: pa.Array) -> tuple[Int64s, Int64s]:
