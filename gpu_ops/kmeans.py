@@ -46,7 +46,8 @@ class Kmeans(LoopOp):
     """How many clusters; by default sqrt(n) / 4 for n embeddings, rounded up, at most 8,192; never more than
     the sample for the first centres has distinct ones."""
     weights: Weights = None
-    """A column of weights: how much a row pulls its centre. Rounded to 16 bits of the largest; a null is 0."""
+    """A column of weights: how much a row pulls its centre. Rounded to 16 bits of the largest;
+    a null is 0."""
     batch: Annotated[int, Field(ge=1)] | None = None
     """Mini-batches of about so many rows, drawn anew by (seed, key) for every round; by default all rows."""
     rounds: Annotated[int, Field(ge=1, le=1000)] = 10

@@ -86,9 +86,7 @@ class KmeansStart(FoldOp):
     def finish(self, state: Artifact, uses: Uses) -> Artifact:
         rows, grid = int(state["rows"][0]), uses.get("grid", {})
         wanted = self.clusters or min(-(-isqrt(rows) // 4), MOST_CLUSTERS)
-        centres = spread_out(
-            state["cells"], state["luck"], wanted, tiles(), grid_of(grid), state["weight"]
-        )
+        centres = spread_out(state["cells"], state["luck"], wanted, tiles(), grid_of(grid), state["weight"])
         return {**grid, "centres": centres, "rows": state["rows"]}
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:

@@ -47,7 +47,8 @@ class SemanticDedup(Recipe, Explained):
     """The cosine from which two documents are duplicates."""
     clusters: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many clusters; by default sqrt(n) / 4 for n embeddings, rounded up, at most 8,192. More
-    clusters are less work within, and lose more pairs."""
+    clusters are less work within, and lose more pairs: with as many as there are different embeddings, each
+    has a cluster of its own, and only copies with the same direction are found."""
     rounds: Annotated[int, Field(ge=1, le=1000)] = 10
     """Rounds of k-means at most; each reads all embeddings once."""
     keep: Annotated[str, Field(pattern=_KEEP)] = "far"
@@ -73,9 +74,10 @@ class SemanticDedup(Recipe, Explained):
 
     def explain(self) -> str:
         clusters = f"{self.clusters:,}" if self.clusters else "sqrt(embeddings) / 4, at most 8,192,"
+        alone = f"; with {self.clusters:,} embeddings or fewer only equal ones meet" if self.clusters else ""
         return (
             f"{clusters} clusters by k-means, at most {self.rounds} rounds; within them a cosine >= "
-            f"{self.threshold:g} (SemDeDup's epsilon {1 - self.threshold:.3g})\n"
+            f"{self.threshold:g} (SemDeDup's epsilon {1 - self.threshold:.3g}){alone}\n"
             "shuffled: 2 bytes a number of each embedding and 42 bytes; compared: with the last "
             f"{self.window:,} kept ones of the cluster"
         )

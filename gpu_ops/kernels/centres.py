@@ -35,9 +35,7 @@ def spread_out(
     each, trials = -(-k // STEPS), TRIES * (2 + int(np.log(k)))
     points = _OnGrid(cells, on, grid)
     return cells[
-        k_means_plus_plus(
-            points, k, luck, weight=mass, candidates=max(each, trials), at_once=each
-        ).index
+        k_means_plus_plus(points, k, luck, weight=mass, candidates=max(each, trials), at_once=each).index
     ]
 
 

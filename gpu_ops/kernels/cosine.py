@@ -28,7 +28,7 @@ BLOCK = 1024  # vectors that ask at once: 32 MiB of products
 class Tiles(Protocol):
     """Where products are made."""
 
-    def put(self, cells: Cells) -> Any:
+    def put(self, cells: Cells | Float64s) -> Any:
         """The vectors where the products are made."""
 
     def best(
@@ -44,7 +44,7 @@ class Tiles(Protocol):
 class NumpyTiles:
     """Products on the CPU; vectors wait as integers of 16 or 32 bits, of which float32 holds each."""
 
-    def put(self, cells: Cells) -> Cells:
+    def put(self, cells: Cells | Float64s) -> Cells | Float64s:
         return cells
 
     def best(
@@ -91,7 +91,7 @@ class TorchTiles:
 
         self.torch, self.device = torch, torch.device(device)
 
-    def put(self, cells: Cells) -> Any:
+    def put(self, cells: Cells | Float64s) -> Any:
         return self.torch.from_numpy(np.ascontiguousarray(cells)).to(self.device).double()
 
     def best(

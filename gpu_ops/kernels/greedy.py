@@ -1,8 +1,9 @@
 """Greedy choice of points that are far from each other, in O(n k d): k-center and k-means++.
 
-Legend: n points, m chosen ones, c candidates of one step, d numbers in a point. The distances are squared
-Euclidean ones, float64. Only (n,) and (n, c) arrays are held beside the points, which are read in blocks: from
-memory, a memory-mapped file or a device, by the same code.
+Legend: n points, m chosen ones, c candidates of one step, d numbers in a point.
+
+The distances are squared Euclidean ones, float64. Only (n,) and (n, c) arrays are held beside the points,
+which are read in blocks: from memory, a memory-mapped file or a device, by the same code.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Dense:
 
 
 class Factored:
-    """The outer products of p (n, C) and h (n, D), such as gradients of a last layer (BADGE, Ash et al. 2020):
-    |p_i|^2 |h_i|^2 + |p_j|^2 |h_j|^2 - 2 (p_i.p_j)(h_i.h_j), without the n x CD numbers. Arrays as in `Dense`.
-    """
+    """The outer products of p (n, C) and h (n, D), such as gradients of a last layer (BADGE, Ash et al.
+    2020), by |p_i|^2 |h_i|^2 + |p_j|^2 |h_j|^2 - 2 (p_i.p_j)(h_i.h_j), without their n x CD numbers.
+    Arrays as in `Dense`."""
 
     def __init__(self, p: Any, h: Any) -> None:
         if len(p) != len(h):
@@ -75,9 +76,7 @@ class Factored:
 
     def distances_to(self, index: Int64s) -> Float64s:
         out = np.empty((len(self), len(index)))
-        for (rows, one), (_, other) in zip(
-            _products(self.p, index), _products(self.h, index), strict=True
-        ):
+        for (rows, one), (_, other) in zip(_products(self.p, index), _products(self.h, index), strict=True):
             out[rows] = _expanded(one * other, self.square_norms[rows], self.square_norms[index])
         return out
 
@@ -143,10 +142,10 @@ def k_means_plus_plus(
     """Up to k points, each drawn in proportion to weight * squared distance from those before (Arthur &
     Vassilvitskii 2007).
 
-    key: (n,) whose draw is whose: by exponential clocks (Efraimidis & Spirakis 2006), functions of (seed, step,
-    key), so that the order of the points does not matter. The first is `first`, or drawn by weight alone;
-    with `distance` (n,), from what was chosen before, it is drawn as the others are. Of so many
-    `candidates` in each step the `at_once` stay that leave the least sum of weighted distances.
+    key: (n,) whose draw is whose: by exponential clocks (Efraimidis & Spirakis 2006), functions of
+    (seed, step, key), so that the order of the points does not matter. The first is `first`, or drawn by
+    weight alone; with `distance` (n,), from what was chosen before, it is drawn as the others are. Of so
+    many `candidates` in each step the `at_once` stay that leave the least sum of weighted distances.
     Fewer than k where all other points of positive weight are copies of chosen ones.
     """
     _check(points, k, weight, distance, first or 0)
@@ -184,9 +183,7 @@ def _draw(weight: Float64s, number: Float64s, count: int) -> Int64s:
     return some[np.argsort(clock, kind="stable")]
 
 
-def _check(
-    points: Points, k: int, weight: Float64s | None, distance: Float64s | None, first: int
-) -> None:
+def _check(points: Points, k: int, weight: Float64s | None, distance: Float64s | None, first: int) -> None:
     n = len(points)
     if k < 0:
         raise ValueError(f"k is {k}; it must be at least 0")

@@ -1,7 +1,9 @@
 """The integer grids of k-means: unit vectors for the cosine, a box around all rows for Euclidean distances.
 
-Legend: n vectors, k centres, d numbers in each. On both grids every product of two vectors is a sum of
-integers below 2**53 and every cell fits in 24 bits, so float64 gives products exactly and float32 holds cells.
+Legend: n vectors, k centres, d numbers in each.
+
+On both grids every product of two vectors is a sum of integers below 2**53 and every cell fits in 24 bits,
+so float64 gives products exactly and float32 holds cells.
 """
 
 from __future__ import annotations

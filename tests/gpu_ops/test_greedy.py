@@ -37,9 +37,7 @@ def plain_k_center(x: np.ndarray, k: int, chosen: list[int], weight: np.ndarray)
 
 
 @settings(max_examples=60)
-@given(
-    seed=st.integers(0, 10**6), n=st.integers(1, 40), k=st.integers(0, 12), before=st.integers(0, 3)
-)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 40), k=st.integers(0, 12), before=st.integers(0, 3))
 def test_k_center_is_the_greedy_choice_by_brute_force(seed: int, n: int, k: int, before: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.integers(-3, 4, size=(n, 2)).astype(np.float32)  # ties and copies
@@ -50,11 +48,13 @@ def test_k_center_is_the_greedy_choice_by_brute_force(seed: int, n: int, k: int,
     if chosen:
         want = plain_k_center(x, k, chosen, weight)
     else:
-        want = ([n - 1] + plain_k_center(x, k - 1, [n - 1], weight))[:k]
+        want = [n - 1, *plain_k_center(x, k - 1, [n - 1], weight)][:k]
     assert found.index.tolist() == want
     everyone = chosen + want
     if everyone:
-        np.testing.assert_allclose(found.distance, cdist(x, x[everyone], "sqeuclidean").min(axis=1), atol=1e-9)
+        np.testing.assert_allclose(
+            found.distance, cdist(x, x[everyone], "sqeuclidean").min(axis=1), atol=1e-9
+        )
 
 
 @settings(max_examples=15)
@@ -76,7 +76,9 @@ def test_factors_choose_what_their_outer_products_choose(classes: int) -> None:
     dense, factored = Dense(whole), Factored(p, h)
     np.testing.assert_allclose(factored.square_norms, dense.square_norms, rtol=1e-12)
     index = np.array([0, 5, 299])
-    np.testing.assert_allclose(factored.distances_to(index), cdist(whole, whole[index], "sqeuclidean"), atol=1e-9)
+    np.testing.assert_allclose(
+        factored.distances_to(index), cdist(whole, whole[index], "sqeuclidean"), atol=1e-9
+    )
     assert (factored.distances_to(index)[10:20, 0] == 0).all()
     weight = rng.random(300)
     for choose in (

@@ -219,9 +219,7 @@ def test_every_round_sees_another_part_of_about_that_size() -> None:
         assert abs(one.sum() - 5000) < 300  # five standard deviations
     assert abs((seen[0] & seen[1]).sum() - 1250) < 160
     back = batch(np.ones((20_000, 1)), np.arange(20_000), key[::-1])
-    np.testing.assert_array_equal(
-        KmeansMove(batch=5000, seed=3, round=2)._seen(back, 20_000), seen[2][::-1]
-    )
+    np.testing.assert_array_equal(KmeansMove(batch=5000, seed=3, round=2)._seen(back, 20_000), seen[2][::-1])
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-30, 1.0, 1e300])
@@ -246,7 +244,10 @@ def test_one_place_is_one_cluster_without_distance() -> None:
     odd = [None, [], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0], [None, 1.0]]
     found = run(Kmeans(metric="l2"), pa.table({"embedding": pa.array(odd, pa.list_(pa.float64()))}), 2)
     assert found["cluster"].to_pylist() == [None, None, 0, None, None, None]
-    nothing = run(Kmeans(metric="l2", weights="w"), pa.table({"embedding": column(np.ones((0, 2))), "w": pa.array([], pa.float64())}))
+    nothing = run(
+        Kmeans(metric="l2", weights="w"),
+        pa.table({"embedding": column(np.ones((0, 2))), "w": pa.array([], pa.float64())}),
+    )
     assert nothing.num_rows == 0
 
 

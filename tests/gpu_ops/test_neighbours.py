@@ -41,7 +41,9 @@ def same(one: Neighbours, other: Neighbours) -> None:
 def test_the_nearest_are_those_of_scikit_learn(metric: Metric, kind: type) -> None:
     rng = np.random.default_rng(1)
     data, queries = (rng.normal(size=(n, 20)).astype(kind) + kind(3) for n in (700, 90))
-    oracle = NearestNeighbors(n_neighbors=12, algorithm="brute", metric="cosine" if metric == "cosine" else "l2")
+    oracle = NearestNeighbors(
+        n_neighbors=12, algorithm="brute", metric="cosine" if metric == "cosine" else "l2"
+    )
     distance, index = oracle.fit(data.astype(np.float64)).kneighbors(queries.astype(np.float64))
     found = top_k(queries, data, 12, metric)
     np.testing.assert_array_equal(found.index, index)

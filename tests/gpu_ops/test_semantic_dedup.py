@@ -196,6 +196,14 @@ def test_the_plan_says_what_it_costs() -> None:
     assert isinstance(op, Explained)
     assert "2,000 clusters" in op.explain()
     assert "epsilon 0.1" in op.explain()
+    assert "with 2,000 embeddings or fewer only equal ones meet" in op.explain()
+    assert "fewer" not in SemanticDedup().explain()
+
+
+def test_more_clusters_than_documents_leave_only_equal_ones_together() -> None:
+    vectors = np.array([[1.0, 0.0], [1.0, 1e-3], [2.0, 0.0], [0.0, 1.0]])
+    found = run(SemanticDedup(clusters=50, threshold=0.9, keep="first"), table(vectors))
+    assert found["kept"].to_pylist() == [None, None, 0, None]
 
 
 def test_fields_that_make_no_sense_are_refused() -> None:
