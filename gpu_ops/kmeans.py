@@ -20,10 +20,10 @@ class Kmeans(LoopOp):
     With `metric: cosine`, spherical k-means (Dhillon & Modha 2001) over unit vectors that are rounded to
     15 bits a number; with `l2`, Lloyd's over vectors that are rounded to about 2**-21 of the longest side of
     the box around them all. So all sums are exact integers, the same for any order. First centres by
-    k-means++ out of a sample (`kmeans_start`), then rounds in which every centre moves to the middle of
-    its cluster (`kmeans_move`), until none moves or after `rounds`. Equal distances go to the lowest
-    cluster. A centre that is nearest to nobody stays where it is. Both columns are null where nothing can be
-    compared: null and empty embeddings, such with a null, NaN or infinity, and zeros for the cosine.
+    k-means++ and swaps out of a sample (`kmeans_start`), then rounds in which every centre moves to the
+    middle of its cluster (`kmeans_move`), until none moves (but with `batch`) or after `rounds`. Equal
+    distances go to the lowest cluster. A centre that is nearest to nobody stays where it is. Both columns are
+    null where nothing can be compared: null and empty embeddings, such with a null, NaN or infinity, and zeros for the cosine.
 
     One round reads all embeddings once and costs 2 * n * clusters * d operations; with `batch`, mini-batch
     k-means (Sculley 2010), batch * clusters * d, and the last assignment that of a whole round. Runs on the
@@ -78,7 +78,8 @@ class Kmeans(LoopOp):
         return [*grid, start, Part("centres", "kmeans_move", move, {"last": "start"})]
 
     def done(self, state: Artifact, round: int) -> bool:
-        return round + 1 >= self.rounds or int(state["moved"][0]) == 0
+        still = not self.batch and int(state["moved"][0]) == 0  # the next mini-batch may move them
+        return round + 1 >= self.rounds or still
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
         centres, grid = uses["last"]["centres"], grid_of(uses["last"])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_ops.kernels.cosine import Tiles
-from gpu_ops.kernels.greedy import k_means_plus_plus
+from gpu_ops.kernels.greedy import k_means_plus_plus, swapped
 from gpu_ops.kernels.grids import UNIT, WEIGHT_BITS, Cells, Float64s, Grid, Int64s
 from gpu_ops.kernels.unit_grid import lengths_of
 
@@ -24,19 +24,21 @@ TRIES = 3
 def spread_out(
     cells: Cells, luck: UInt64s, k: int, on: Tiles, grid: Grid = UNIT, weight: Int64s | None = None
 ) -> Cells:
-    """Up to k of the distinct vectors, far from each other, by greedy k-means++ (`k_means_plus_plus`).
+    """Up to k of the distinct vectors, far from each other, by greedy k-means++ and local search.
 
     luck: (m,) a random number for each vector. weight: (m,) positive; equal vectors count together. With
-    k > 1024 several stay of each step. Fewer than k where not so many are distinct.
+    k > 1024 several stay of each step, and there is no local search (`swapped`).
+    Fewer than k where not so many are distinct.
     """
     cells, luck, mass = _distinct(cells, luck, weight)
     if len(cells) <= k:
         return cells
     each, trials = -(-k // STEPS), TRIES * (2 + int(np.log(k)))
-    points = _OnGrid(cells, on, grid)
-    return cells[
-        k_means_plus_plus(points, k, luck, weight=mass, candidates=max(each, trials), at_once=each).index
-    ]
+    points, tries = _OnGrid(cells, on, grid), max(each, trials)
+    picks = k_means_plus_plus(points, k, luck, weight=mass, candidates=tries, at_once=each).index
+    if k <= STEPS:
+        picks = swapped(points, picks, -(-k // 4), luck, weight=mass, candidates=tries)
+    return cells[picks]
 
 
 class _OnGrid:

@@ -23,6 +23,7 @@ UInt64s = npt.NDArray[np.uint64]
 
 # Rows at once: what a core's cache holds of float64, and what keeps a device busy.
 BLOCK, DEVICE_BLOCK = 1024, 65_536
+COLUMNS = 64  # distances of so many points at once
 # |a|^2 + |b|^2 - 2ab is off by about d * 2**-53 of its terms; what is below this share of them is 0.
 _SAME = 1e-12
 _STRIDE = 0x9E3779B97F4A7C15  # between the seeds of two steps: those of neighbouring seeds must differ
@@ -171,6 +172,70 @@ def k_means_plus_plus(
         free[picks[-1]] = False
         have += len(best)
     return Chosen(np.concatenate([np.zeros(0, np.int64), *picks]), distance)
+
+
+def swapped(
+    points: Points,
+    chosen: Int64s,
+    steps: int,
+    key: UInt64s,
+    seed: int = 0,
+    weight: Float64s | None = None,
+    candidates: int = 1,
+) -> Int64s:
+    """(m,) the chosen points after so many steps of local search (Lattanzi & Sohler 2019).
+
+    In each step some `candidates` are drawn as in `k_means_plus_plus`, and of all swaps of one of them with a
+    chosen point that one is made by which the sum of weighted distances falls the most, if it falls.
+    """
+    heavy = np.ones(len(points)) if weight is None else weight
+    near = _TwoNearest(points, chosen)
+    for step in range(1, steps + 1 if len(chosen) > 1 else 1):
+        first, second = near.distance
+        drawn = _draw(heavy * first, uniform(seed - step * _STRIDE, key), candidates)
+        if not len(drawn):
+            break
+        far = points.distances_to(drawn)
+        with_it = heavy[:, None] * np.minimum(first[:, None], far)
+        without = heavy[:, None] * np.minimum(second[:, None], far) - with_it
+        lost = [np.bincount(near.place[0], without[:, i], len(chosen)) for i in range(len(drawn))]
+        sums = with_it.sum(axis=0) + np.min(lost, axis=1)
+        best = int(sums.argmin())
+        if sums[best] < (heavy * first).sum():
+            near.swap(int(lost[best].argmin()), int(drawn[best]), far[:, best])
+    return near.chosen
+
+
+class _TwoNearest:
+    """The chosen points (m,), and for every point the two nearest of them: (2, n) places and distances."""
+
+    def __init__(self, points: Points, chosen: Int64s) -> None:
+        self.points, self.chosen = points, chosen.copy()
+        self.place = np.zeros((2, len(points)), np.int64)
+        self.distance = np.full((2, len(points)), np.inf)
+        for start in range(0, len(chosen), COLUMNS):
+            far = points.distances_to(chosen[start : start + COLUMNS])
+            for i in range(far.shape[1]):
+                self._insert(start + i, far[:, i])
+
+    def swap(self, place: int, one: int, far: Float64s) -> None:
+        """The point `one`, with its distances (n,), comes in at this place."""
+        lost = np.flatnonzero((self.place == place).any(axis=0))
+        self.chosen[place] = one
+        self._insert(place, far)
+        for start in range(0, len(lost), COLUMNS):
+            some = lost[start : start + COLUMNS]
+            every = self.points.distances_to(some)[self.chosen]
+            self.place[:, some] = np.argsort(every, axis=0, kind="stable")[:2]
+            self.distance[:, some] = np.take_along_axis(every, self.place[:, some], axis=0)
+
+    def _insert(self, place: int, far: Float64s) -> None:
+        first, second = self.distance
+        nearest = far < first
+        next_one = ~nearest & (far < second)
+        self.place[1] = np.where(nearest, self.place[0], np.where(next_one, place, self.place[1]))
+        self.distance[1] = np.where(nearest, first, np.where(next_one, far, second))
+        self.place[0][nearest], self.distance[0][nearest] = place, far[nearest]
 
 
 def _draw(weight: Float64s, number: Float64s, count: int) -> Int64s:

@@ -16,7 +16,15 @@ from scipy.stats import chisquare
 from sklearn.cluster import kmeans_plusplus
 from sklearn.datasets import make_blobs
 
-from gpu_ops.kernels.greedy import BLOCK, Dense, Factored, distances_from, k_center, k_means_plus_plus
+from gpu_ops.kernels.greedy import (
+    BLOCK,
+    Dense,
+    Factored,
+    distances_from,
+    k_center,
+    k_means_plus_plus,
+    swapped,
+)
 from operators.kernels.counter import mix64
 
 
@@ -165,6 +173,32 @@ def test_candidates_leave_less_than_scikit_learn_does() -> None:
         centres, _ = kmeans_plusplus(x, 40, random_state=seed)
         theirs.append(cdist(x, centres, "sqeuclidean").min(axis=1).sum())
     assert np.mean(ours) <= np.mean(theirs)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**6), k=st.integers(2, 6))
+def test_a_swap_is_the_best_of_all_by_brute_force(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.normal(size=(30, 2)), rng.integers(1, 5, 30).astype(float)
+    chosen, between = rng.choice(30, k, replace=False), cdist(x, x, "sqeuclidean")
+
+    def cost(index: list[int]) -> float:
+        return float((weight * between[:, index].min(axis=1)).sum())
+
+    now = chosen.tolist()
+    for step in range(1, 5):  # with every point a candidate, a step is the best of all swaps
+        swaps = [[*now[:i], one, *now[i + 1 :]] for i in range(k) for one in set(range(30)) - set(now)]
+        best = min(swaps, key=cost)
+        now = best if cost(best) < cost(now) else now
+        found = swapped(Dense(x), chosen, step, keys(30), seed, weight, candidates=30)
+        assert found.tolist() == now
+
+
+def test_swaps_find_the_planted_clusters_that_a_bad_start_misses() -> None:
+    x, truth = make_blobs(900, 8, centers=30, random_state=2)
+    bad = np.flatnonzero(truth < 3)[:30]
+    found = swapped(Dense(x), bad, 40, keys(900), 1, candidates=12)
+    assert len(set(truth[found])) == 30
 
 
 def test_what_was_chosen_before_is_not_chosen_again() -> None:

@@ -55,7 +55,8 @@ def test_inertia_is_that_of_scikit_learn(name: str, k: int, metric: str) -> None
         "noise": lambda: np.random.default_rng(0).normal(size=(2000, 12)),
     }
     vectors = unit(data[name]()) if metric == "cosine" else data[name]() + 100.0
-    ours = inertia(vectors, labels(Kmeans(clusters=k, seed=1, metric=metric), vectors))
+    ops = [Kmeans(clusters=k, seed=seed, metric=metric) for seed in range(3)]
+    ours = min(inertia(vectors, labels(op, vectors)) for op in ops)
     oracle = KMeans(k, n_init=3, random_state=0).fit(vectors)
     assert ours <= 1.02 * oracle.inertia_
 
