@@ -10,14 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from gpu_ops.kernels.linear import share_correct, standardised
-from gpu_ops.kernels.unit_grid import dense
+from gpu_ops.kernels.linear import labelled, share_correct, standardised
 from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads, Uses, drop_column
 from operators.kernels.counter import mix64, uniform
-from operators.kernels.grouping import group_codes
 
 _STREAM = 0x61666C697465  # keeps apart from other operators that share a seed
-_MOST = 1e18  # a number from which on squares overflow in float32
 
 
 class Aflite(FitOp):
@@ -122,24 +119,8 @@ class Aflite(FitOp):
 
     def _gather(self, rows: Iterator[pa.RecordBatch]) -> Any:
         """uid, key, standardised vectors (n, d) float32 and labels (n,) int64, in an order by key."""
-        uids, keys, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], [np.zeros(0, "S1")]
-        vectors: list[npt.NDArray[np.float32]] = []
-        for batch in rows:
-            uid = np.asarray(batch.column("uid"))
-            width = next((part.shape[1] for part in vectors if part.shape[1]), 0)
-            have, numbers = dense(batch.column(self.embedding), uid, width)
-            names, codes = group_codes(batch.column(self.label), batch.num_rows)
-            usable = (np.abs(numbers) < _MOST).all(axis=1) & (names[codes[have]] != b"")
-            have = have[usable]
-            uids.append(uid[have])
-            keys.append(np.asarray(batch.column("key"))[have])
-            vectors.append(numbers[usable].astype(np.float32))
-            labels.append(names[codes[have]])
-        wide = [part for part in vectors if part.shape[1]] or [np.zeros((0, 1), np.float32)]
-        uid, key = np.concatenate(uids), np.concatenate(keys)
-        order = np.lexsort((uid, key))
-        names, label = np.unique(np.concatenate(labels), return_inverse=True)
-        return uid[order], key[order], standardised(np.concatenate(wide)[order]), label.reshape(-1)[order]
+        uid, key, vectors, _, label = labelled(rows, self.embedding, self.label)
+        return uid, key, standardised(vectors), label
 
     def _predictability(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import torch
 from torch import nn
 
 from gpu_ops.kernels.head_stats import Head
+from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, unusable
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 DEFAULT_CONTEXT = 2048  # for models whose config names no longest position (state-space models)
 FALLBACK_LOGITS = 1 << 28  # logits that one pass may hold where the head is unknown: 1 GiB of float32
 
@@ -42,27 +41,17 @@ class CausalLm:
 
 def load(model: str, device: str, dtype: str = "auto", batch_tokens: int = 16384) -> CausalLm:
     """The model and its tokenizer. FileNotFoundError or ValueError when it cannot be had or used."""
-    from transformers import AutoTokenizer
-
     network = load_network(model, device, dtype)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=Path(model).is_dir())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{model}: its tokenizer does not load (a tokenizer.json is needed): {error}"
-        ) from error
-    if not tokenizer.is_fast:
-        raise ValueError(f"{model}: it has no fast tokenizer (tokenizer.json); save one with the model")
-    fast = tokenizer.backend_tokenizer
-    fast.no_truncation()
-    fast.no_padding()
+    tokenizer = fast_tokenizer(model, Path(model).is_dir())
     head = find_head(network)
     config = network.config.get_text_config()
     limit = batch_tokens if head is not None else min(batch_tokens, FALLBACK_LOGITS // config.vocab_size)
     window = min(getattr(config, "max_position_embeddings", None) or DEFAULT_CONTEXT, limit)
     budget = limit if device.startswith("cuda") else min(limit, CPU_BUDGET)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return CausalLm(network, fast, head, tokenizer.bos_token_id, pad, window, budget, device)
+    return CausalLm(
+        network, tokenizer.backend_tokenizer, head, tokenizer.bos_token_id, pad, window, budget, device
+    )
 
 
 def load_network(model: str, device: str, dtype: str = "auto") -> Any:
@@ -72,12 +61,7 @@ def load_network(model: str, device: str, dtype: str = "auto") -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
-    is_folder = Path(model).is_dir()
-    if not is_folder and not HUB_NAME.fullmatch(model):
-        raise FileNotFoundError(
-            f"no model folder {model!r}; name a folder with config.json, *.safetensors and tokenizer.json "
-            "(relative to the config file), or a hub name such as 'org/model'"
-        )
+    is_folder = check_name(model)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(model, local_files_only=is_folder, trust_remote_code=False)
@@ -90,22 +74,8 @@ def load_network(model: str, device: str, dtype: str = "auto") -> Any:
             trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
-        raise _unusable(model, is_folder, error) from error
+        raise unusable(model, is_folder, "causal language model", error) from error
     return network.to(device).eval().requires_grad_(False)
-
-
-def _unusable(model: str, is_folder: bool, error: Exception) -> Exception:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if is_folder:
-        have = ", ".join(sorted(path.name for path in Path(model).iterdir())[:12]) or "nothing"
-        return ValueError(
-            f"model folder {model!r} does not load: {reason} It holds {have}; needed are config.json of a "
-            "causal language model that transformers knows, and *.safetensors weights"
-        )
-    return FileNotFoundError(
-        f"{model!r} is no folder here and no causal language model that the hub gave: {reason} "
-        "Check the name, or download the model and name its folder"
-    )
 
 
 def resolve_dtype(dtype: str, device: str, config: Any) -> torch.dtype:

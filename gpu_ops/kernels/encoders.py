@@ -1,0 +1,287 @@
+"""Models that make one vector of a text: sentence-transformers, pooled hidden states, sequence classifiers.
+
+Legend: B sequences in a batch, T tokens of the longest, D numbers in a vector (for a classifier, of labels).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gpu_ops.kernels.causal_lm import CPU_BUDGET, DEFAULT_CONTEXT, resolve_dtype
+from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, folder_of, unusable
+from gpu_ops.kernels.packing import Int64s, for_packs
+from gpu_ops.kernels.tokens import Ids
+
+Float32s = npt.NDArray[np.float32]
+
+
+@dataclass
+class Encoder:
+    """A model ready to make vectors.
+
+    forward: input ids (B, T) and attention mask (B, T) -> (B, D). tokenizer: a tokenizers.Tokenizer. before,
+    after: the special tokens around every text. pad: a token that fills up, masked. window: longest
+    input in tokens, special ones included. budget: tokens of one forward pass, padding included; an
+    out-of-memory error lowers it. network: what `forward` runs. labels: of a classifier, by number.
+    """
+
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    tokenizer: Any
+    before: Ids
+    after: Ids
+    pad: int
+    window: int
+    budget: int
+    device: str
+    network: Any
+    labels: tuple[str, ...] = field(default=())
+
+    @property
+    def room(self) -> int:
+        """Tokens of text in the longest input."""
+        return self.window - len(self.before) - len(self.after)
+
+    def sequence(self, ids: Ids) -> Ids:
+        """The input for these tokens of a text."""
+        return np.concatenate([self.before, ids, self.after])
+
+
+def vectors(
+    encoder: Encoder, sequences: Sequence[Ids], prepare: Callable[[Int64s], None] | None = None
+) -> Float32s:
+    """The vector (n, D) of every sequence. `prepare` gets the indices of those that run next."""
+    made: list[tuple[Int64s, Float32s]] = []
+
+    def run(pack: Int64s) -> None:
+        if prepare is not None:
+            prepare(pack)
+        made.append((pack, _forward(encoder, [sequences[i] for i in pack])))
+
+    for_packs([len(sequence) for sequence in sequences], encoder, run, "input")
+    if not made:
+        return np.zeros((0, 0), np.float32)
+    found = np.empty((len(sequences), made[0][1].shape[1]), np.float32)
+    for pack, part in made:
+        found[pack] = part
+    return found
+
+
+@torch.inference_mode()
+def _forward(encoder: Encoder, batch: Sequence[Ids]) -> Float32s:
+    """One forward pass over sequences padded, at their ends, to the longest."""
+    lengths = torch.tensor([len(sequence) for sequence in batch])
+    padded = np.full((len(batch), int(lengths.max())), encoder.pad, np.int64)
+    for row, sequence in zip(padded, batch, strict=True):
+        row[: len(sequence)] = sequence
+    mask_BT = (torch.arange(padded.shape[1])[None] < lengths[:, None]).long()
+    found = encoder.forward(torch.from_numpy(padded).to(encoder.device), mask_BT.to(encoder.device))
+    return found.float().cpu().numpy()
+
+
+def load_sentence_model(
+    model: str, device: str, dtype: str, max_tokens: int | None, batch_tokens: int, prefix: str | None
+) -> tuple[Encoder, str]:
+    """A sentence-transformers model with its own pooling, and the prompt that it puts before texts.
+
+    prefix: the prompt to use rather than the model's own. ValueError for a folder that is no such model.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    folder = folder_of(model, "sentence-transformers model")
+    if not (folder / "modules.json").exists():
+        raise ValueError(
+            f"{model}: it has no modules.json, so it is no sentence-transformers model and says nothing of "
+            "how to pool its hidden states: give `pooling: mean`, `last` or `first`"
+        )
+    first = folder / json.loads((folder / "modules.json").read_text("utf-8"))[0]["path"]
+    config = _config(model, first, "sentence-transformers model")
+    kind = resolve_dtype(dtype, device, config)
+    try:
+        network = SentenceTransformer(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise unusable(model, check_name(model), "sentence-transformers model", error) from error
+    if not isinstance(network[0], Transformer):
+        raise ValueError(
+            f"{model}: its first module is {type(network[0]).__name__}, only transformers can run"
+        )
+    network = network.eval().requires_grad_(False).to(kind)
+    prompt = prefix if prefix is not None else network.prompts.get(network.default_prompt_name or "") or ""
+    fast = _plain(model, network.tokenizer)
+    extra: dict[str, int] = {}
+    if prompt and any(isinstance(part, Pooling) and not part.include_prompt for part in network):
+        encoded = fast.encode(prompt, add_special_tokens=False)
+        extra = {"prompt_length": len(_specials(fast)[0]) + len(encoded.ids)}
+
+    def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, **extra}
+        found: torch.Tensor = network(inputs)["sentence_embedding"]
+        return found
+
+    made = _encoder(model, network.tokenizer, forward, network, config, device, max_tokens, batch_tokens)
+    return made, prompt
+
+
+def load_pooled(
+    model: str, device: str, dtype: str, max_tokens: int | None, batch_tokens: int, pooling: str, layer: int
+) -> Encoder:
+    """Hidden states of any model, special tokens included: their `mean`, or that of the `first` or `last`."""
+    from transformers import AutoModel
+
+    network, config, folder = _network(model, AutoModel, "model with hidden states", device, dtype)
+    layers = int(config.get_text_config().num_hidden_layers)
+    if not -layers - 1 <= layer <= layers:
+        raise ValueError(f"{model}: layer is {layer}, but it has the layers {-layers - 1} to {layers}")
+    last = layer in (-1, layers)
+
+    def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        made = network(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=not last)
+        states_BTD = made.last_hidden_state if last else made.hidden_states[layer]
+        if pooling == "first":
+            return states_BTD[:, 0]  # type: ignore[no-any-return]
+        if pooling == "last":
+            rows = torch.arange(len(ids_BT), device=ids_BT.device)
+            return states_BTD[rows, mask_BT.sum(1) - 1]  # type: ignore[no-any-return]
+        weight_BT1 = mask_BT[:, :, None].to(states_BTD.dtype)
+        return (states_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)  # type: ignore[no-any-return]
+
+    tokenizer = fast_tokenizer(str(folder), True)
+    return _encoder(model, tokenizer, forward, network, config, device, max_tokens, batch_tokens)
+
+
+def load_classifier(
+    model: str, device: str, dtype: str, max_tokens: int | None, batch_tokens: int
+) -> Encoder:
+    """A sequence classifier: `vectors` are its logits. ValueError without a trained classification head, and
+    for models of several labels at once or of one number (regression)."""
+    from transformers import AutoModelForSequenceClassification
+
+    kind = "sequence classifier"
+    network, config, folder = _network(model, AutoModelForSequenceClassification, kind, device, dtype)
+    if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(
+            f"{model}: it has {config.num_labels} label(s) and the problem type {config.problem_type!r}; "
+            "needed is a classifier that gives every text one of two or more labels"
+        )
+
+    def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = network(input_ids=ids_BT, attention_mask=mask_BT).logits
+        return logits
+
+    tokenizer = fast_tokenizer(str(folder), True)
+    encoder = _encoder(model, tokenizer, forward, network, config, device, max_tokens, batch_tokens)
+    if (
+        network.config.pad_token_id is None
+    ):  # where a model takes the last token's state, it looks for padding
+        network.config.pad_token_id = encoder.pad
+    encoder.labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    return encoder
+
+
+def _config(model: str, folder: Path, kind: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise unusable(model, check_name(model), kind, error) from error
+
+
+def _network(model: str, auto: Any, kind: str, device: str, dtype: str) -> tuple[Any, Any, Path]:
+    """(network in evaluation mode, its config, its folder); ValueError where weights are missing."""
+    from transformers.utils import logging
+
+    folder = folder_of(model, kind)
+    config = _config(model, folder, kind)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is an error below, what is too much (a head) no news
+    try:
+        network, info = auto.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=resolve_dtype(dtype, device, config),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise unusable(model, check_name(model), kind, error) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = sorted(
+        name for name in info["missing_keys"] if kind == "sequence classifier" or "pooler" not in name
+    )
+    if missing:
+        raise ValueError(
+            f"{model}: its weights lack {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}, so it "
+            f"is no trained {kind}: it would give random numbers. Train it first, or name another model"
+        )
+    return network.to(device).eval().requires_grad_(False), config, folder
+
+
+def _encoder(
+    model: str,
+    tokenizer: Any,
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    network: Any,
+    config: Any,
+    device: str,
+    max_tokens: int | None,
+    batch_tokens: int,
+) -> Encoder:
+    fast, most = _plain(model, tokenizer), _positions(network, config)
+    window = max_tokens or min(tokenizer.model_max_length, most)
+    before, after = _specials(fast)
+    if window > most:
+        raise ValueError(f"{model}: max_tokens is {window}, but the model has {most} positions")
+    if window <= len(before) + len(after):
+        raise ValueError(
+            f"{model}: max_tokens is {window}, but {len(before) + len(after)} special tokens stand around "
+            "every text"
+        )
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    budget = batch_tokens if device.startswith("cuda") else min(batch_tokens, CPU_BUDGET)
+    return Encoder(forward, fast, before, after, pad, window, budget, device, network)
+
+
+def _plain(model: str, tokenizer: Any) -> Any:
+    """The tokenizers.Tokenizer, which neither truncates nor pads."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        raise ValueError(f"{model}: it has no fast tokenizer (tokenizer.json); save one with the model")
+    fast.no_truncation()
+    fast.no_padding()
+    return fast
+
+
+def _positions(network: Any, config: Any) -> int:
+    """The longest input. RoBERTa and its kin count positions from the padding token's number on."""
+    most = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT
+    for name, part in network.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            return int(most - part.padding_idx - 1)
+    return int(most)
+
+
+def _specials(tokenizer: Any) -> tuple[Ids, Ids]:
+    """The special tokens that the tokenizer puts before and after a text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    whole = tokenizer.encode("a", add_special_tokens=True).ids
+    start = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+    return np.array(whole[:start], np.int32), np.array(whole[start + len(plain) :], np.int32)
