@@ -161,7 +161,7 @@ def test_the_beginning_of_a_long_text_has_the_tokens_of_the_whole(stories, minil
 
 
 def save_roberta(folder: Path) -> None:
-    """A tiny RoBERTa, whose positions begin after the padding token's number, with a tokenizer without limit."""
+    """A tiny RoBERTa: positions begin after the padding token's number; the tokenizer has no limit."""
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=512, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
@@ -224,7 +224,7 @@ def test_weights_that_lack_layers_are_refused(tmp_path):
     save_roberta(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
-    with pytest.raises(ValueError, match="its weights lack encoder.layer.1"):
+    with pytest.raises(ValueError, match=r"its weights lack encoder\.layer\.1"):
         Embed(model=str(tmp_path), pooling="mean").load("cpu")
 
 
