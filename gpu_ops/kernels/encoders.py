@@ -152,12 +152,12 @@ def load_pooled(
         made = network(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=not last)
         states_BTD = made.last_hidden_state if last else made.hidden_states[layer]
         if pooling == "first":
-            return states_BTD[:, 0]  # type: ignore[no-any-return]
+            return states_BTD[:, 0]
         if pooling == "last":
             rows = torch.arange(len(ids_BT), device=ids_BT.device)
-            return states_BTD[rows, mask_BT.sum(1) - 1]  # type: ignore[no-any-return]
+            return states_BTD[rows, mask_BT.sum(1) - 1]
         weight_BT1 = mask_BT[:, :, None].to(states_BTD.dtype)
-        return (states_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)  # type: ignore[no-any-return]
+        return (states_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
 
     tokenizer = fast_tokenizer(str(folder), True)
     return _encoder(model, tokenizer, forward, network, config, device, max_tokens, batch_tokens)
@@ -207,9 +207,8 @@ def _network(model: str, auto: Any, kind: str, device: str, dtype: str) -> tuple
 
     folder = folder_of(model, kind)
     config = _config(model, folder, kind)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is an error below, what is too much (a head) no news
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # missing weights are an error below
     try:
         network, info = auto.from_pretrained(
             str(folder),

@@ -29,6 +29,9 @@ def folder_of(model: str, kind: str) -> Path:
     kind: what it should be, for messages. FileNotFoundError when there is none, ValueError when some part of
     it has its weights only as a pickle: loading one can run code.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # that of the hub too
     is_folder = check_name(model)
     folder = Path(model) if is_folder else _fetched(model, kind)
     for pickle in sorted([*folder.rglob("*.bin"), *folder.rglob("*.pt")]):
@@ -44,9 +47,7 @@ def folder_of(model: str, kind: str) -> Path:
 
 def _fetched(model: str, kind: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     try:
         return Path(snapshot_download(model, allow_patterns=_FETCHED))
     except (OSError, ValueError) as error:
