@@ -14,6 +14,11 @@ from operators.contract import TEXT, Adds, Columns, Kind, ModelPath, Reads, Scor
 
 if TYPE_CHECKING:
     from gpu_ops.kernels.classify import Classifier
+    from gpu_ops.kernels.packing import Int64s
+    from gpu_ops.kernels.tokens import Ids
+
+# The batch, its rows that have a token, and their inputs.
+Prepared = tuple[pa.RecordBatch, "Int64s", "list[Ids]"]
 
 
 class ClassifierScores(ScoreOp):
@@ -93,13 +98,18 @@ class ClassifierScores(ScoreOp):
         noisy = load_classifier(*limits)
         return Classifier(plain, (noisy, with_keyed_dropout(noisy.network, self.dropout)))
 
-    def columns(self, batch: pa.RecordBatch, model: Classifier) -> Columns:
-        """One distribution a row, whatever the other rows of the batch are."""
-        from gpu_ops.kernels.classify import gold, log_probabilities, noisy_passes, sequences
+    def prepare(self, batch: pa.RecordBatch, model: Classifier) -> Prepared:
+        from gpu_ops.kernels.classify import sequences
         from gpu_ops.kernels.tokens import strings
 
+        return batch, *sequences(model.plain, strings(batch.column("text")))
+
+    def columns(self, prepared: Prepared, model: Classifier) -> Columns:
+        """One distribution a row, whatever the other rows of the batch are."""
+        from gpu_ops.kernels.classify import gold, log_probabilities, noisy_passes
+
+        batch, rows, inputs = prepared
         n, names = batch.num_rows, model.plain.labels
-        rows, inputs = sequences(model.plain, strings(batch.column("text")))
         log_p = log_probabilities(model.plain, inputs)
         found = dict(class_columns(rows, log_p, names, n))
         if self.labels:

@@ -10,7 +10,7 @@ from pydantic import Field
 from operators.contract import TEXT, Adds, Columns, ModelPath, Reads, ScoreOp
 
 if TYPE_CHECKING:
-    from gpu_ops.kernels.embeddings import Embedder
+    from gpu_ops.kernels.embeddings import Embedder, Pieces
 
 
 class Embed(ScoreOp):
@@ -86,12 +86,17 @@ class Embed(ScoreOp):
             encoder, prompt = load_pooled(*limits, self.pooling, self.layer), self.prefix or ""
         return Embedder(encoder, prompt, self.windows)
 
-    def columns(self, batch: pa.RecordBatch, model: Embedder) -> Columns:
-        """One embedding a row, whatever the other rows of the batch are."""
-        from gpu_ops.kernels.embeddings import embed
+    def prepare(self, batch: pa.RecordBatch, model: Embedder) -> Pieces:
+        from gpu_ops.kernels.embeddings import tokenised
         from gpu_ops.kernels.tokens import strings
 
-        found = embed(model, strings(batch.column("text")), self.dimensions, self.normalise)
+        return tokenised(model, strings(batch.column("text")))
+
+    def columns(self, prepared: Pieces, model: Embedder) -> Columns:
+        """One embedding a row, whatever the other rows of the batch are."""
+        from gpu_ops.kernels.embeddings import embed
+
+        found = embed(model, prepared, self.dimensions, self.normalise)
         return {
             "embedding": found.lists(),
             "tokens": pa.array(found.tokens),

@@ -13,6 +13,11 @@ from operators.contract import TEXT, Adds, Columns, ModelPath, Reads, ScoreOp
 
 if TYPE_CHECKING:
     from gpu_ops.kernels.encoders import Encoder
+    from gpu_ops.kernels.packing import Int64s
+    from gpu_ops.kernels.tokens import Ids
+
+# Rows of the batch; those with a token; their inputs; the inputs of each change of them.
+Prepared = tuple[int, "Int64s", "list[Ids]", "list[list[Ids]]"]
 
 
 class Sensitivity(ScoreOp):
@@ -76,28 +81,36 @@ class Sensitivity(ScoreOp):
 
         return load_classifier(self.model, device, self.dtype, self.max_tokens, self.batch_tokens)
 
-    def columns(self, batch: pa.RecordBatch, model: Encoder) -> Columns:
-        """One divergence a row, whatever the other rows of the batch are."""
-        from gpu_ops.kernels.classify import log_probabilities, sequences
+    def prepare(self, batch: pa.RecordBatch, model: Encoder) -> Prepared:
+        """The rows that have a token, and the inputs of each text as it is and of all of its changes."""
+        from gpu_ops.kernels.classify import sequences
         from gpu_ops.kernels.tokens import FIRST_CHARS, first_ids, strings
-        from gpu_ops.kernels.uncertainty import divergence
         from gpu_ops.kernels.word_noise import luck_of, noisy_text
 
         texts = strings(batch.column("text"))
         rows, inputs = sequences(model, texts)
-        log_p = log_probabilities(model, inputs)
+        changed = []
         luck = luck_of(self.seed or 0, np.asarray(batch.column("key"))[rows])
         begins = [texts[i][: FIRST_CHARS * model.room] for i in rows]
-        found, flipped = np.zeros((2, self.augmentations, len(rows)))
         for number in range(self.augmentations):
             kind, bits = self.kinds[number % len(self.kinds)], luck_of(number, luck).tolist()
             noisy = [noisy_text(text, kind, self.rate, b) for text, b in zip(begins, bits, strict=True)]
             ids = first_ids(model.tokenizer, noisy, model.room)
             # A text whose only words with tokens were dropped has not changed into anything.
-            changed = [model.sequence(one) if len(one) else inputs[i] for i, (one, _) in enumerate(ids)]
-            log_q = log_probabilities(model, changed)
+            changed.append([model.sequence(one) if len(one) else inputs[i] for i, (one, _) in enumerate(ids)])
+        return batch.num_rows, rows, inputs, changed
+
+    def columns(self, prepared: Prepared, model: Encoder) -> Columns:
+        """One divergence a row, whatever the other rows of the batch are."""
+        from gpu_ops.kernels.classify import log_probabilities
+        from gpu_ops.kernels.uncertainty import divergence
+
+        n, rows, inputs, changed = prepared
+        log_p = log_probabilities(model, inputs)
+        found, flipped = np.zeros((2, self.augmentations, len(rows)))
+        for number, other in enumerate(changed):
+            log_q = log_probabilities(model, other)
             found[number] = divergence(log_p, log_q)
             flipped[number] = log_q.argmax(axis=1) != log_p.argmax(axis=1)
         value = found.max(axis=0) if self.worst_case else found.mean(axis=0)
-        n = batch.num_rows
         return {"sensitivity": numbers(rows, value, n), "flipped": numbers(rows, flipped.mean(axis=0), n)}

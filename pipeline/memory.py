@@ -15,7 +15,7 @@ _KEPT_BYTES = 32 << 20  # the most that every glibc takes for an array; four tim
 
 def keep_freed() -> None:
     """Arrays that a batch frees stay with the process for the next one, up to a bound. The system would
-    have to clear new pages each time, which costs more than most work on them (a quarter of a run)."""
+    have to clear new pages each time, and the kernel took a quarter of a run."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)

@@ -44,14 +44,22 @@ class Embeddings:
         return pa.ListArray.from_arrays(made.offsets, made.values, mask=pa.array(lengths == 0))
 
 
-def embed(model: Embedder, texts: Sequence[str], dimensions: int | None, normalise: bool) -> Embeddings:
+@dataclass(frozen=True)
+class Pieces:
+    """Per text the tokens of its windows (none where it has no token), and whether some were left out."""
+
+    windows: list[list[Ids]]
+    truncated: npt.NDArray[np.bool_]
+
+
+def embed(model: Embedder, texts: Pieces, dimensions: int | None, normalise: bool) -> Embeddings:
     """The embedding of every text that has a token. ValueError for more `dimensions` than there are."""
-    pieces, truncated = _pieces(model, texts)
-    owner = np.repeat(np.arange(len(texts)), [len(piece) for piece in pieces])
+    pieces, n = texts.windows, len(texts.windows)
+    owner = np.repeat(np.arange(n), [len(piece) for piece in pieces])
     sizes = np.array([len(ids) for piece in pieces for ids in piece], np.int64)
     made = vectors(model.encoder, [model.encoder.sequence(ids) for piece in pieces for ids in piece])
     rows, starts = np.unique(owner, return_index=True)
-    tokens = np.bincount(owner, sizes, len(texts)).astype(np.int64)
+    tokens = np.bincount(owner, sizes, n).astype(np.int64)
     if len(rows) < len(owner):
         weighted = np.add.reduceat(made.astype(np.float64) * sizes[:, None], starts)
         made = (weighted / tokens[rows, None]).astype(np.float32)
@@ -61,18 +69,18 @@ def embed(model: Embedder, texts: Sequence[str], dimensions: int | None, normali
         made = made[:, :dimensions]
     if normalise:
         made = made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
-    return Embeddings(rows, made, tokens, truncated)
+    return Embeddings(rows, made, tokens, texts.truncated)
 
 
-def _pieces(model: Embedder, texts: Sequence[str]) -> tuple[list[list[Ids]], npt.NDArray[np.bool_]]:
-    """Per text the tokens of its windows (none where it has no token), and whether some were left out."""
+def tokenised(model: Embedder, texts: Sequence[str]) -> Pieces:
+    """The windows of every text. ValueError for a prefix that leaves no room for text."""
     encoder = model.encoder
     texts = ["" if text.isspace() else text for text in texts]
     if not model.windows:
         joined = [model.prompt + text if text else "" for text in texts]
         found = first_ids(encoder.tokenizer, joined, encoder.room)
         pieces = [[ids] if len(ids) else [] for ids, _ in found]
-        return pieces, np.array([more for _, more in found], bool)
+        return Pieces(pieces, np.array([more for _, more in found], bool))
     prompt = all_ids(encoder.tokenizer, [model.prompt])[0]
     room = encoder.room - len(prompt)
     if room < 1:
@@ -84,4 +92,4 @@ def _pieces(model: Embedder, texts: Sequence[str]) -> tuple[list[list[Ids]], npt
         [np.concatenate([prompt, ids[start : start + room]]) for start in range(0, len(ids), room)]
         for ids in all_ids(encoder.tokenizer, texts)
     ]
-    return pieces, np.zeros(len(texts), bool)
+    return Pieces(pieces, np.zeros(len(texts), bool))

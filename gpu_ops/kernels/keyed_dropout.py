@@ -57,10 +57,16 @@ def _mixed(x: torch.Tensor) -> torch.Tensor:
 
 
 def with_keyed_dropout(network: Any, rate: float | None) -> Noise:
-    """Puts keyed dropout in the place of every dropout module of the network, in place.
+    """Puts keyed dropout in the place of every dropout module of the network, in place; in a network that has
+    none, with a `rate`, before every linear layer (Gal & Ghahramani 2016).
 
     rate: instead of the modules' own. ValueError where nothing would be dropped."""
     noise, number = Noise(), 0
+    if rate is not None and not any(isinstance(module, nn.Dropout) for module in network.modules()):
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_pre_hook(_before(KeyedDropout(rate, number, noise)))
+                number += 1
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Dropout) and (p := child.p if rate is None else rate) > 0:
@@ -72,3 +78,8 @@ def with_keyed_dropout(network: Any, rate: float | None) -> Noise:
             "its config says 0, or take a model that was trained with dropout"
         )
     return noise
+
+
+def _before(dropout: KeyedDropout) -> Any:
+    """A hook that drops from what goes into a layer."""
+    return lambda _, inputs: (dropout(inputs[0]), *inputs[1:])

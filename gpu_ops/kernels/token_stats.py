@@ -1,6 +1,6 @@
 """What a causal language model says of every token of many sequences: one pass, logits never kept.
 
-Legend: B windows in a pack, T inputs of the longest, N scored tokens, D hidden.
+Legend: B windows in a pack, T inputs of the longest, N scored tokens, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def window_stats(lm: CausalLm, pieces: Sequence[np.ndarray], wanted: Collection[
     Windows of like length share a forward pass of at most `lm.budget` tokens. Running out of memory
     halves that; MemoryError when one window alone does not fit."""
     names = [name for name in NAMES if name in wanted]
-    starts = np.concatenate([[0], np.cumsum([len(piece) - 1 for piece in pieces])]).astype(np.int64)
+    starts = starts_of(pieces)
     places: list[np.ndarray] = []
     found: list[torch.Tensor] = []
 
@@ -78,28 +78,53 @@ def window_stats(lm: CausalLm, pieces: Sequence[np.ndarray], wanted: Collection[
     return TokenStats(starts, dict(zip(names, values, strict=True)))
 
 
+def starts_of(pieces: Sequence[np.ndarray]) -> npt.NDArray[np.int64]:
+    """(n + 1,) where the scored tokens of each window begin among those of all."""
+    return np.concatenate([[0], np.cumsum([len(piece) - 1 for piece in pieces])]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Windows padded to the longest. Padding comes last and attention looks back, so that no mask is needed:
+    kernels without one are faster.
+
+    inputs: (B, T). real: (N,) where in the flat (B * T) the scored tokens are; targets: (N,) what they are.
+    """
+
+    inputs_BT: torch.Tensor
+    real_N: torch.Tensor
+    targets_N: torch.Tensor
+
+    @staticmethod
+    def of(batch: Sequence[np.ndarray], pad: int, device: str) -> Pack:
+        """Of these windows, in their order."""
+        lengths = np.array([len(piece) - 1 for piece in batch])
+        width = int(lengths.max())
+        padded_BT = np.full((len(batch), width + 1), pad, np.int64)
+        for row, piece in zip(padded_BT, batch, strict=True):
+            row[: len(piece)] = piece
+        tokens_BT = torch.from_numpy(padded_BT).to(device)
+        real_N = torch.from_numpy(np.flatnonzero(np.arange(width) < lengths[:, None])).to(device)
+        return Pack(tokens_BT[:, :-1], real_N, tokens_BT[:, 1:].flatten()[real_N])
+
+    def scored(self, states_BTD: torch.Tensor) -> torch.Tensor:
+        """(N, D): without those of the padding."""
+        flat = states_BTD.flatten(0, 1)
+        return flat if len(flat) == len(self.real_N) else flat[self.real_N]
+
+
+def hidden_states(lm: CausalLm, pack: Pack) -> torch.Tensor:
+    """(N, D) the last hidden states of the scored tokens."""
+    return pack.scored(lm.model.base_model(pack.inputs_BT, use_cache=False)[0])
+
+
 @torch.inference_mode()
 def _forward(lm: CausalLm, batch: Sequence[np.ndarray], names: Sequence[str]) -> torch.Tensor:
-    """(statistics, N): one forward pass over windows padded to the longest.
-
-    Padding comes last and attention looks back, so that no mask is needed: kernels without one are faster."""
-    lengths = np.array([len(piece) - 1 for piece in batch])
-    width = int(lengths.max())
-    padded_BT = np.full((len(batch), width + 1), lm.pad, np.int64)
-    for row, piece in zip(padded_BT, batch, strict=True):
-        row[: len(piece)] = piece
-    real_N = np.flatnonzero(np.arange(width) < lengths[:, None])
-    tokens_BT = torch.from_numpy(padded_BT).to(lm.device)
-    index_N = torch.from_numpy(real_N).to(lm.device)
-    inputs_BT, targets_N = tokens_BT[:, :-1], tokens_BT[:, 1:].flatten()[index_N]
+    """(statistics, N): one forward pass."""
+    pack = Pack.of(batch, lm.pad, lm.device)
     if lm.head is None:
-        stats = logits_stats(_scored(lm.model(inputs_BT, use_cache=False).logits, index_N), targets_N)
+        logits_NV = pack.scored(lm.model(pack.inputs_BT, use_cache=False).logits)
+        stats = logits_stats(logits_NV, pack.targets_N)
     else:
-        hidden_ND = _scored(lm.model.base_model(inputs_BT, use_cache=False)[0], index_N)
-        stats = head_stats(hidden_ND, lm.head, targets_N)
+        stats = head_stats(hidden_states(lm, pack), lm.head, pack.targets_N)
     return torch.stack([getattr(stats, name) for name in names])
-
-
-def _scored(states_BTD: torch.Tensor, index_N: torch.Tensor) -> torch.Tensor:
-    flat = states_BTD.flatten(0, 1)
-    return flat if len(flat) == len(index_N) else flat[index_N]

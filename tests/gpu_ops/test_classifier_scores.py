@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from scoring import scored
 from torch.nn.functional import cross_entropy, one_hot
 from transformers import (
     AutoModelForSequenceClassification,
@@ -58,7 +59,7 @@ def tiny():
 
 def test_the_columns_are_those_of_transformers_and_torch(tiny):
     op = ClassifierScores(model=TINY, labels="gold")
-    got = op.columns(batch_of(TEXTS, gold=GOLD), tiny)
+    got = scored(op, batch_of(TEXTS, gold=GOLD), tiny)
     assert {name: column.type for name, column in got.items()} == dict(op.adds)
     logits = logits_of(TINY, TEXTS)
     p = logits.softmax(-1)
@@ -79,9 +80,9 @@ def test_the_columns_are_those_of_transformers_and_torch(tiny):
 
 
 def test_labels_may_be_numbers(tiny):
-    by_name = ClassifierScores(model=TINY, labels="gold").columns(batch_of(TEXTS, gold=GOLD), tiny)
+    by_name = scored(ClassifierScores(model=TINY, labels="gold"), batch_of(TEXTS, gold=GOLD), tiny)
     op = ClassifierScores(model=TINY, labels="gold")
-    by_number = op.columns(batch_of(TEXTS, gold=[1, 0, 0, 1, -100]), tiny)
+    by_number = scored(op, batch_of(TEXTS, gold=[1, 0, 0, 1, -100]), tiny)
     assert by_number["loss"].equals(by_name["loss"])
 
 
@@ -89,34 +90,34 @@ def test_labels_may_be_numbers(tiny):
 def test_an_unknown_label_is_named(tiny, value, shown):
     op = ClassifierScores(model=TINY, labels="gold")
     with pytest.raises(ValueError, match=rf"the column 'gold' has the label {shown}.*'neg', 'pos'.*no_label"):
-        op.columns(batch_of(["a", "b"], gold=["pos", value]), tiny)
+        scored(op, batch_of(["a", "b"], gold=["pos", value]), tiny)
     with pytest.raises(ValueError, match="label '2', which is no class"):
-        op.columns(batch_of(["a", "b"], gold=[1, 2]), tiny)
+        scored(op, batch_of(["a", "b"], gold=[1, 2]), tiny)
     fine = ClassifierScores(model=TINY, labels="gold", no_label=(value,))
-    got = fine.columns(batch_of(["a", "b"], gold=["pos", value]), tiny)
+    got = scored(fine, batch_of(["a", "b"], gold=["pos", value]), tiny)
     assert got["loss"][1].as_py() is None
 
 
 def test_rows_without_text_have_nulls(tiny):
     op = ClassifierScores(model=TINY, labels="gold")
-    got = op.columns(batch_of(["", None, " \n", "fine"], gold=["pos"] * 4), tiny)
+    got = scored(op, batch_of(["", None, " \n", "fine"], gold=["pos"] * 4), tiny)
     for column in got.values():
         assert [value is None for value in column.to_pylist()] == [True, True, True, False]
     for n in (0, 1):
-        none = op.columns(batch_of([None] * n, gold=pa.array(["pos"] * n, pa.string())), tiny)
+        none = scored(op, batch_of([None] * n, gold=pa.array(["pos"] * n, pa.string())), tiny)
         assert {name: column.type for name, column in none.items()} == dict(op.adds)
 
 
 def test_no_score_depends_on_the_batch_not_even_under_dropout():
     op = ClassifierScores(model=TINY, passes=4, seed=3)
     model = op.load("cpu")
-    together = op.columns(batch_of(TEXTS), model)
+    together = scored(op, batch_of(TEXTS), model)
     for i in range(len(TEXTS)):
-        alone = op.columns(batch_of(TEXTS).slice(i, 1), model)
+        alone = scored(op, batch_of(TEXTS).slice(i, 1), model)
         for name in op.adds:
             want, got = together[name].to_pylist()[i], alone[name].to_pylist()[0]
             assert got == want if isinstance(want, str) else got == pytest.approx(want, abs=1e-5)
-    other = ClassifierScores(model=TINY, passes=4, seed=4).columns(batch_of(TEXTS), model)
+    other = scored(ClassifierScores(model=TINY, passes=4, seed=4), batch_of(TEXTS), model)
     assert not np.allclose(other["bald"].to_numpy(), together["bald"].to_numpy(), atol=1e-4)
     np.testing.assert_array_equal(other["entropy"].to_numpy(), together["entropy"].to_numpy())
 
@@ -148,7 +149,7 @@ def test_a_decoder_classifies_by_its_last_token(tmp_path):
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(STORIES).save_pretrained(tmp_path)
     op = ClassifierScores(model=str(tmp_path))
-    got = np.array(op.columns(batch_of(TEXTS), op.load("cpu"))["probabilities"].to_pylist())
+    got = np.array(scored(op, batch_of(TEXTS), op.load("cpu"))["probabilities"].to_pylist())
     np.testing.assert_allclose(got, logits_of(str(tmp_path), TEXTS).softmax(-1), atol=1e-5)
     with pytest.raises(ValueError, match=r"no active dropout module.*dropout: 0\.1"):
         ClassifierScores(model=str(tmp_path), passes=2).load("cpu")

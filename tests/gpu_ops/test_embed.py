@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from scoring import scored
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaModel
 
@@ -58,7 +59,7 @@ def stories():
 
 
 def test_it_is_what_sentence_transformers_gives(minilm, library):
-    got = Embed(model=MINILM).columns(batch_of(TEXTS), minilm)
+    got = scored(Embed(model=MINILM), batch_of(TEXTS), minilm)
     np.testing.assert_allclose(array_of(got["embedding"]), library.encode(TEXTS), atol=1e-5)
     assert got["truncated"].to_pylist() == [False, False, False, True, False]
     assert got["tokens"].to_pylist()[1:4:2] == [1, 254]
@@ -66,13 +67,13 @@ def test_it_is_what_sentence_transformers_gives(minilm, library):
 
 def test_dimensions_and_prefix_are_those_of_the_library(minilm, library):
     op = Embed(model=MINILM, dimensions=48, prefix="query: ")
-    got = op.columns(batch_of(TEXTS), op.load("cpu"))
+    got = scored(op, batch_of(TEXTS), op.load("cpu"))
     want = library.encode(TEXTS, prompt="query: ", truncate_dim=48, normalize_embeddings=True)
     np.testing.assert_allclose(array_of(got["embedding"]), want, atol=1e-5)
-    raw = Embed(model=MINILM, dimensions=48, normalise=False).columns(batch_of(TEXTS), minilm)
+    raw = scored(Embed(model=MINILM, dimensions=48, normalise=False), batch_of(TEXTS), minilm)
     np.testing.assert_allclose(array_of(raw["embedding"]), library.encode(TEXTS, truncate_dim=48), atol=1e-5)
     with pytest.raises(ValueError, match="dimensions is 500, but the model's embeddings have 384"):
-        Embed(model=MINILM, dimensions=500).columns(batch_of(["a"]), minilm)
+        scored(Embed(model=MINILM, dimensions=500), batch_of(["a"]), minilm)
 
 
 def test_a_models_own_prompt_is_used_and_left_out_of_its_mean_where_it_says_so(tmp_path, library):
@@ -83,7 +84,7 @@ def test_a_models_own_prompt_is_used_and_left_out_of_its_mean_where_it_says_so(t
     pooling = json.loads((folder / "1_Pooling/config.json").read_text())
     (folder / "1_Pooling/config.json").write_text(json.dumps({**pooling, "include_prompt": False}))
     op = Embed(model=str(folder))
-    got = array_of(op.columns(batch_of(TEXTS), op.load("cpu"))["embedding"])
+    got = array_of(scored(op, batch_of(TEXTS), op.load("cpu"))["embedding"])
     np.testing.assert_allclose(got, SentenceTransformer(str(folder), device="cpu").encode(TEXTS), atol=1e-5)
     assert np.abs(got - library.encode(TEXTS)).max() > 0.01
 
@@ -91,7 +92,7 @@ def test_a_models_own_prompt_is_used_and_left_out_of_its_mean_where_it_says_so(t
 def test_windows_are_averaged_by_tokens(library):
     op = Embed(model=MINILM, windows=True, max_tokens=12)
     text = "the cat sat on the mat and " * 4 + "slept"
-    got = op.columns(batch_of([text, "a cat"]), op.load("cpu"))
+    got = scored(op, batch_of([text, "a cat"]), op.load("cpu"))
     words = text.split()  # each of them is one token
     parts = [" ".join(words[i : i + 10]) for i in range(0, len(words), 10)]
     mean = np.average(library.encode(parts), axis=0, weights=[len(part.split()) for part in parts])
@@ -103,7 +104,7 @@ def test_windows_are_averaged_by_tokens(library):
 @pytest.mark.parametrize(("pooling", "layer"), [("mean", -1), ("first", 0), ("last", 3), ("mean", 5)])
 def test_pooled_states_of_a_language_model(pooling, layer):
     op = Embed(model=STORIES, pooling=pooling, layer=layer, normalise=False)
-    got = array_of(op.columns(batch_of(TEXTS), op.load("cpu"))["embedding"])
+    got = array_of(scored(op, batch_of(TEXTS), op.load("cpu"))["embedding"])
     model, tokenizer = AutoModel.from_pretrained(STORIES).eval(), AutoTokenizer.from_pretrained(STORIES)
     want = []
     for text in TEXTS:
@@ -116,8 +117,8 @@ def test_pooled_states_of_a_language_model(pooling, layer):
 
 def test_an_embedding_does_not_depend_on_the_batch(stories):
     op = Embed(model=STORIES, pooling="mean")
-    together = op.columns(batch_of(TEXTS), stories)
-    alone = [op.columns(batch_of([text]), stories) for text in TEXTS]
+    together = scored(op, batch_of(TEXTS), stories)
+    alone = [scored(op, batch_of([text]), stories) for text in TEXTS]
     rows = np.concatenate([array_of(one["embedding"]) for one in alone])
     np.testing.assert_allclose(rows, array_of(together["embedding"]), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
@@ -127,16 +128,16 @@ def test_an_embedding_does_not_depend_on_the_batch(stories):
 def test_empty_blank_and_null_texts_have_none(stories, windows):
     op = Embed(model=STORIES, pooling="mean", windows=windows, prefix="so ")
     model = op.load("cpu")
-    got = op.columns(batch_of(["", None, " \n\u2003", "a cat"]), model)
+    got = scored(op, batch_of(["", None, " \n\u2003", "a cat"]), model)
     assert [value is None for value in got["embedding"].to_pylist()] == [True, True, True, False]
     assert got["tokens"].to_pylist()[:3] == [0, 0, 0]
-    for empty in (op.columns(batch_of([]), model), op.columns(batch_of([None]), model)):
+    for empty in (scored(op, batch_of([]), model), scored(op, batch_of([None]), model)):
         assert {name: column.type for name, column in empty.items()} == dict(op.adds)
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, stories):
     op = Embed(model=STORIES, pooling="mean")
-    want = array_of(op.columns(batch_of(TEXTS), stories)["embedding"])
+    want = array_of(scored(op, batch_of(TEXTS), stories)["embedding"])
     whole, fresh = encoders._forward, op.load("cpu")
 
     def small(encoder, batch):
@@ -145,7 +146,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, stories):
         return whole(encoder, batch)
 
     monkeypatch.setattr(encoders, "_forward", small)
-    np.testing.assert_allclose(array_of(op.columns(batch_of(TEXTS), fresh)["embedding"]), want, atol=1e-5)
+    np.testing.assert_allclose(array_of(scored(op, batch_of(TEXTS), fresh)["embedding"]), want, atol=1e-5)
     assert fresh.encoder.budget < stories.encoder.budget
 
 
@@ -178,7 +179,7 @@ def test_learned_positions_end_where_the_model_ends(tmp_path):
     op = Embed(model=str(tmp_path), pooling="mean")
     model = op.load("cpu")
     assert model.encoder.window == 32
-    assert np.isfinite(array_of(op.columns(batch_of(TEXTS), model)["embedding"])).all()
+    assert np.isfinite(array_of(scored(op, batch_of(TEXTS), model)["embedding"])).all()
     with pytest.raises(ValueError, match="max_tokens is 33, but the model has 32 positions"):
         Embed(model=str(tmp_path), pooling="mean", max_tokens=33).load("cpu")
 
@@ -188,7 +189,7 @@ def test_no_room_for_text(tmp_path):
         Embed(model=MINILM, pooling="mean", max_tokens=2).load("cpu")
     op = Embed(model=STORIES, pooling="mean", windows=True, max_tokens=4, prefix="One day there was a girl")
     with pytest.raises(ValueError, match="leaves no room for text in windows of 4"):
-        op.columns(batch_of(["a"]), op.load("cpu"))
+        scored(op, batch_of(["a"]), op.load("cpu"))
 
 
 def test_a_missing_model_says_how_to_name_one(tmp_path, monkeypatch):
@@ -242,8 +243,8 @@ def test_remote_code_is_never_run(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(minilm):
     op = Embed(model=MINILM)
-    got = op.columns(batch_of(TEXTS), op.load("cuda"))
-    want = op.columns(batch_of(TEXTS), minilm)
+    got = scored(op, batch_of(TEXTS), op.load("cuda"))
+    want = scored(op, batch_of(TEXTS), minilm)
     np.testing.assert_allclose(array_of(got["embedding"]), array_of(want["embedding"]), atol=1e-4)
 
 

@@ -13,11 +13,11 @@ import scipy.special
 import scipy.stats
 import torch
 from pydantic import ValidationError
+from scoring import scored
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GPT2Config
 
 from gpu_ops.kernels import causal_lm, token_stats, tokens
 from gpu_ops.lm_loss import LmLoss
-from operators.contract import Columns
 
 torch.set_num_threads(1)  # these models are too small to gain from more
 MODEL = str(Path(__file__).parents[2] / "configs/quickstart/stories260K")
@@ -32,10 +32,6 @@ TEXTS = [
 
 def batch_of(texts: list[str | None]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
-
-
-def scored(op: LmLoss, texts: list[str | None], model: causal_lm.CausalLm) -> Columns:
-    return op.columns(op.prepare(batch_of(texts), model), model)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +53,7 @@ def oracle():
 
 
 def test_the_loss_is_that_of_transformers(scorer, oracle):
-    got = scored(LmLoss(model=MODEL), TEXTS, scorer)
+    got = scored(LmLoss(model=MODEL), batch_of(TEXTS), scorer)
     want = [oracle(text) for text in TEXTS]
     assert all(scored < 512 for _, scored in want)
     np.testing.assert_allclose(got["loss"].to_numpy(), [loss for loss, _ in want], atol=1e-5)
@@ -68,7 +64,7 @@ def test_the_loss_is_that_of_transformers(scorer, oracle):
 
 def test_all_columns_are_those_of_the_logits(scorer):
     """By scipy in float64, from the logits that transformers gives."""
-    got = scored(LmLoss(model=MODEL), TEXTS, scorer)
+    got = scored(LmLoss(model=MODEL), batch_of(TEXTS), scorer)
     for i, text in enumerate(TEXTS):
         ids = torch.tensor([[scorer.bos, *scorer.tokenizer.encode(text, add_special_tokens=False).ids]])
         with torch.inference_mode():
@@ -92,7 +88,7 @@ def test_all_columns_are_those_of_the_logits(scorer):
 
 
 def test_max_tokens_scores_the_first_tokens_and_counts_all(scorer, oracle):
-    got = scored(LmLoss(model=MODEL, max_tokens=20), TEXTS, scorer)
+    got = scored(LmLoss(model=MODEL, max_tokens=20), batch_of(TEXTS), scorer)
     want = [oracle(text, 21) for text in TEXTS]
     np.testing.assert_allclose(got["loss"].to_numpy(), [loss for loss, _ in want], atol=1e-5)
     assert got["scored_tokens"].to_pylist() == [n for _, n in want]
@@ -115,24 +111,24 @@ def test_bytes_of_a_truncated_text_end_with_its_last_scored_token():
 
 def test_a_score_does_not_depend_on_the_batch(scorer):
     op = LmLoss(model=MODEL)
-    together = scored(op, TEXTS, scorer)
+    together = scored(op, batch_of(TEXTS), scorer)
     for i, text in enumerate(TEXTS):
-        alone = scored(op, [text], scorer)
+        alone = scored(op, batch_of([text]), scorer)
         for name in op.adds:
             assert alone[name][0].as_py() == pytest.approx(together[name][i].as_py(), rel=op.tolerance)
 
 
 def test_empty_null_and_invalid_texts(scorer):
     op = LmLoss(model=MODEL)
-    got = scored(op, ["", None, "a cat"], scorer)
+    got = scored(op, batch_of(["", None, "a cat"]), scorer)
     assert got["loss"].to_pylist()[:2] == got["loss_per_byte"].to_pylist()[:2] == [None, None]
     assert got["tokens"].to_pylist()[:2] == got["scored_tokens"].to_pylist()[:2] == [0, 0]
     offsets, data = pa.py_buffer(np.array([0, 3], np.int64)), pa.py_buffer(b"a\xff.")
     broken = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, data])
     prepared = op.prepare(pa.RecordBatch.from_arrays([broken], ["text"]), scorer)
     invalid = op.columns(prepared, scorer)
-    assert invalid["loss"].equals(scored(op, ["a\ufffd."], scorer)["loss"])
-    nothing = scored(op, [], scorer)
+    assert invalid["loss"].equals(scored(op, batch_of(["a\ufffd."]), scorer)["loss"])
+    nothing = scored(op, batch_of([]), scorer)
     assert {name: column.type for name, column in nothing.items()} == dict(op.adds)
     assert all(len(column) == 0 for column in nothing.values())
 
@@ -174,7 +170,7 @@ def test_huge_texts_are_tokenised_in_pieces_that_lose_nothing(monkeypatch, score
 
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, scorer):
     op = LmLoss(model=MODEL)
-    want = scored(op, TEXTS[:1] * 5, scorer)
+    want = scored(op, batch_of(TEXTS[:1] * 5), scorer)
     whole, sizes = token_stats._forward, []
 
     def small(lm, batch, names):
@@ -185,7 +181,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, scorer):
 
     fresh = op.load("cpu")
     monkeypatch.setattr(token_stats, "_forward", small)
-    got = scored(op, TEXTS[:1] * 5, fresh)
+    got = scored(op, batch_of(TEXTS[:1] * 5), fresh)
     np.testing.assert_allclose(got["loss"].to_numpy(), want["loss"].to_numpy(), rtol=1e-5)
     assert sizes == [5, 3, 2, 1, 2]
     assert fresh.budget < scorer.budget
@@ -197,7 +193,7 @@ def test_a_window_that_never_fits_says_so(monkeypatch, scorer):
 
     monkeypatch.setattr(token_stats, "_forward", never)
     with pytest.raises(MemoryError, match="lower `max_tokens`"):
-        scored(LmLoss(model=MODEL), ["a dog"], LmLoss(model=MODEL).load("cpu"))
+        scored(LmLoss(model=MODEL), batch_of(["a dog"]), LmLoss(model=MODEL).load("cpu"))
 
 
 def from_config(config) -> causal_lm.CausalLm:
@@ -240,8 +236,8 @@ def check_against_own_loss(lm: causal_lm.CausalLm) -> None:
 
 def test_bfloat16_is_close(scorer):
     op = LmLoss(model=MODEL, dtype="bfloat16", max_tokens=32)
-    got = scored(op, TEXTS, op.load("cpu"))["loss"].to_numpy()
-    want = scored(LmLoss(model=MODEL, max_tokens=32), TEXTS, scorer)["loss"].to_numpy()
+    got = scored(op, batch_of(TEXTS), op.load("cpu"))["loss"].to_numpy()
+    want = scored(LmLoss(model=MODEL, max_tokens=32), batch_of(TEXTS), scorer)["loss"].to_numpy()
     np.testing.assert_allclose(got, want, rtol=3e-2)
 
 
@@ -249,8 +245,8 @@ def test_bfloat16_is_close(scorer):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(scorer):
     op = LmLoss(model=MODEL)
-    got = scored(op, TEXTS, op.load("cuda"))["loss"].to_numpy()
-    np.testing.assert_allclose(got, scored(op, TEXTS, scorer)["loss"].to_numpy(), rtol=1e-4)
+    got = scored(op, batch_of(TEXTS), op.load("cuda"))["loss"].to_numpy()
+    np.testing.assert_allclose(got, scored(op, batch_of(TEXTS), scorer)["loss"].to_numpy(), rtol=1e-4)
 
 
 def test_a_missing_model_says_how_to_name_one(tmp_path):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from scoring import scored
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gpu_ops.kernels.word_noise import luck_of, noisy_text
@@ -33,7 +34,7 @@ def model():
 @pytest.mark.parametrize("worst_case", [True, False])
 def test_it_is_the_divergence_that_a_loop_finds(model, worst_case):
     op = Sensitivity(model=TINY, seed=9, augmentations=6, rate=0.3, worst_case=worst_case)
-    got = op.columns(batch_of(TEXTS), model)
+    got = scored(op, batch_of(TEXTS), model)
     network = AutoModelForSequenceClassification.from_pretrained(TINY).eval()
     tokenizer = AutoTokenizer.from_pretrained(TINY)
 
@@ -57,25 +58,25 @@ def test_it_is_the_divergence_that_a_loop_finds(model, worst_case):
 
 def test_it_depends_on_the_row_and_the_seed_alone(model):
     op = Sensitivity(model=TINY, seed=9)
-    together = op.columns(batch_of(TEXTS), model)["sensitivity"].to_numpy()
+    together = scored(op, batch_of(TEXTS), model)["sensitivity"].to_numpy()
     for i in range(len(TEXTS)):
-        alone = op.columns(batch_of(TEXTS).slice(i, 1), model)["sensitivity"].to_numpy()
+        alone = scored(op, batch_of(TEXTS).slice(i, 1), model)["sensitivity"].to_numpy()
         np.testing.assert_allclose(alone, together[i : i + 1], atol=1e-6)
-    other = Sensitivity(model=TINY, seed=10).columns(batch_of(TEXTS), model)["sensitivity"].to_numpy()
+    other = scored(Sensitivity(model=TINY, seed=10), batch_of(TEXTS), model)["sensitivity"].to_numpy()
     assert not np.allclose(other, together, atol=1e-6)
 
 
 def test_rows_without_text_have_nulls(model):
-    got = Sensitivity(model=TINY).columns(batch_of(["", None, "\t", "fine"]), model)
+    got = scored(Sensitivity(model=TINY), batch_of(["", None, "\t", "fine"]), model)
     for column in got.values():
         assert [value is None for value in column.to_pylist()] == [True, True, True, False]
-    none = Sensitivity(model=TINY).columns(batch_of([]), model)
+    none = scored(Sensitivity(model=TINY), batch_of([]), model)
     assert {name: column.type for name, column in none.items()} == dict(Sensitivity(model=TINY).adds)
 
 
 def test_words_that_the_tokenizer_drops_change_nothing(model):
     """U+FFFD and control characters have no token: when only they are left, the text counts as unchanged."""
-    got = Sensitivity(model=TINY, kinds=("drop",), rate=1.0).columns(batch_of(["\u0001 fine \u0002"]), model)
+    got = scored(Sensitivity(model=TINY, kinds=("drop",), rate=1.0), batch_of(["\u0001 fine \u0002"]), model)
     assert np.isfinite(got["sensitivity"].to_numpy()).all()
 
 
