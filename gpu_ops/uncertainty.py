@@ -19,7 +19,7 @@ class Uncertainty(Recipe):
 
     With `passes`, `bald` is the mean mutual information (nats a token) of the next token and the weights,
     over so many passes with dropout (Houlsby et al. 2011; Gal et al. 2017, arXiv 1703.02910): the entropy of
-    the mean distribution, `mean_entropy`, minus the mean entropy. See `dropout_passes` for where dropout acts.
+    the mean distribution, `mean_entropy`, minus the mean entropy. `dropout_passes` says where dropout acts.
 
     High values mean unsure, but for `margin`, where low ones do. (The survey's sentence that instances of
     lower uncertainty are more useful has the sign wrong: all papers that it cites pick the unsure ones.)
