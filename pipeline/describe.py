@@ -17,13 +17,14 @@ from pipeline.errors import ConfigError
 from pipeline.fields import field_text
 
 WIDTH = 100
+ALSO_ALONE = {"kmeans", "lm_loss"}  # parts of recipes that users name in their configs as well
 FLOOR_TEXT = {"operators": "CPU operators", "gpu_ops": "operators with a model or a device"}
 
 
 def overview() -> str:
     """Every operator in one line, by floor and shape; what recipes are made of comes last."""
     kinds, missing = _all()
-    inner = {part for name, kind in kinds.items() for part in _parts(OpSpec(name), kind)}
+    inner = {part for name, kind in kinds.items() for part in _parts(OpSpec(name), kind)} - ALSO_ALONE
     width = max(map(len, names()), default=0)
     lines: list[str] = []
     for floor in FLOORS:
