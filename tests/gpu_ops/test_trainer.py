@@ -354,8 +354,11 @@ def test_a_small_corpus_repeats_and_says_so(compared):
 def test_the_baseline_is_the_untrained_model(compared):
     _, held = evaluate.held_out(compared["held"], Vocabulary.load(STORIES), 16)
     model = LlamaForCausalLM.from_pretrained(STORIES).eval()
-    baseline = compared["table"]["baseline"]
-    assert baseline == {"tokens": 0, **evaluate.evaluate(model, held, "cpu")}
+    baseline = dict(compared["table"]["baseline"])
+    # In another process, maybe with other threads: equal but for the last bits.
+    want = evaluate.evaluate(model, held, "cpu")
+    assert baseline.pop("domains") == pytest.approx(want.pop("domains"), rel=1e-6)
+    assert baseline == pytest.approx({"tokens": 0, **want}, rel=1e-6)
     assert compared["table"]["resources"]["parameters"] == 260_032
     assert compared["table"]["resources"]["tokens"] == 6 * 192
 

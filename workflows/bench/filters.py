@@ -59,7 +59,7 @@ def run(peer: str, words: str, corpus: Path, out: Path, python: str) -> tuple[Ve
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON")}
-    command = [python, "-m", f"workflows.bench.peers.run_{peer}_filters", str(corpus), str(folder), words]
+    command = [python, "-m", f"workflows.bench.peers.filter_{peer}", str(corpus), str(folder), words]
     subprocess.run(command, env=os.environ | threads | {"PYTHONPATH": str(ROOT)}, cwd=folder, check=True)
     verdicts: Verdicts = pq.read_table(folder / "verdicts.parquet").to_pydict()
     return verdicts, json.loads((folder / "cost.json").read_text("utf-8"))
