@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-_CLEAR = Path("/proc/self/clear_refs")
+CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 32 << 20  # the most that every glibc takes for an array; four times that between batches
@@ -24,7 +24,7 @@ def keep_freed() -> None:
 def reset_peak() -> None:
     """Start a new high-water mark; nothing happens where the system has no such thing."""
     try:
-        _CLEAR.write_text("5")
+        CLEAR.write_text("5")
     except OSError:
         return
 
