@@ -1,4 +1,4 @@
-"""The exact gradient norm of each sequence's loss by the output layer's weight, never holding a V x D gradient.
+"""The exact gradient norm of each sequence's loss by the output layer's weight, never holding a gradient.
 
 Legend: N tokens of all sequences, T of one, S sequences, V vocabulary, D hidden size, C columns of a tile.
 
@@ -46,16 +46,16 @@ def last_layer_norms(
         raise ValueError(f"lengths must be at least 1 and sum to {len(hidden_ND)}: they are {list(lengths)}")
     loss_N = head_stats(hidden_ND, head, targets_N).loss
     sizes_S = torch.tensor(lengths, dtype=torch.int64, device=hidden_ND.device)
-    states = hidden_ND.float().split(list(lengths))
+    states = torch.split(hidden_ND.float(), list(lengths))
     sums = [_start(h_TD, len(head.weight)) for h_TD in states]
     for delta_NC in _deltas(hidden_ND, head, targets_N, loss_N, 1 / sizes_S.repeat_interleave(sizes_S)):
-        for total, h_TD, delta_TC in zip(sums, states, delta_NC.split(list(lengths)), strict=True):
+        for total, h_TD, delta_TC in zip(sums, states, torch.split(delta_NC, list(lengths)), strict=True):
             if total.ndim:
                 total += delta_TC @ delta_TC.T
             else:
                 total += (delta_TC.T @ h_TD).square().sum(dtype=torch.float64)
     squares = [_finish(total, h_TD) for total, h_TD in zip(sums, states, strict=True)]
-    losses = [part.mean(dtype=torch.float64) for part in loss_N.split(list(lengths))]
+    losses = [part.mean(dtype=torch.float64) for part in torch.split(loss_N, list(lengths))]
     empty = torch.zeros(0, dtype=torch.float64, device=hidden_ND.device)
     return LastLayer(*(torch.stack(some) if some else empty for some in (losses, squares)))
 
