@@ -1,0 +1,209 @@
+"""Claim: exact gradient norms of documents in less time than a backward pass of each, with no gradient kept.
+
+    python -m workflows.bench.scoring_gradients MODEL CORPUS.parquet OUT [--documents 60] [--max-tokens 256]
+
+MODEL and CORPUS are as in workflows.bench.scoring. Every scorer runs in a process of its own, in turn:
+
+bound    lm_loss's grad_bound: a forward pass
+last     grad_norm, kind last_layer: a forward pass
+full     grad_norm, kind full: a forward and a backward pass of a batch
+loop     transformers' own loss of one document after another, backward, the norm of all gradients
+vmap-B   torch.func: vmap(grad) of B padded documents at once, which holds B gradients
+
+Prints documents a second and CPU-seconds of the scoring alone (the least of the repeats; models are loaded
+and warm), the peak memory of the whole process, and beside loop's norms the largest relative error (of the
+scorers that give the same norm) and Spearman's rank correlation. At the end, how unequal loop's norms are:
+(mean of the norms)^2 / (mean of their squares) is the second moment of gradients that are sampled by their
+norms, over that of uniform sampling. Documents are cut to CHARS characters a token, so that no scorer's time
+is that of the tokenizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from workflows.bench import measure
+from workflows.bench.scoring import Scorer, smollm2, texts
+from workflows.bench.tables import table
+
+CHARS = 8
+SCORERS = ("bound", "last", "full", "loop", "vmap-2", "vmap-8")
+
+
+def tamis(name: str, model: str, max_tokens: int) -> Scorer:
+    """tamis's norms or their bound."""
+    from gpu_ops.grad_norm import GradNorm
+    from gpu_ops.lm_loss import LmLoss
+
+    op: Any = LmLoss(model=model, max_tokens=max_tokens)
+    if name != "bound":
+        op = GradNorm(model=model, max_tokens=max_tokens, kind="full" if name == "full" else "last_layer")
+    lm = op.load("cpu")
+
+    def score(some: list[str]) -> np.ndarray:
+        batch = pa.RecordBatch.from_arrays([pa.array(some, pa.large_string())], ["text"])
+        return op.columns(op.prepare(batch, lm), lm)[
+            "grad_bound" if name == "bound" else "grad_norm"
+        ].to_numpy()
+
+    return score
+
+
+def network_and_ids(model: str, max_tokens: int) -> tuple[Any, Any]:
+    """The model, and what makes a text's ids: (1, T + 1), within its window, BOS in front."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network: Any = AutoModelForCausalLM.from_pretrained(model)
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+    def ids_of(text: str) -> Any:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
+        return torch.tensor([[*bos, *ids]])
+
+    return network.eval(), ids_of
+
+
+def loop(model: str, max_tokens: int) -> Scorer:
+    """A backward pass for each document."""
+    import torch
+
+    network, ids_of = network_and_ids(model, max_tokens)
+
+    def norm(ids: Any) -> float:
+        network.zero_grad()
+        network(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
+        return float(torch.stack(norms).norm())
+
+    return lambda some: np.array([norm(ids_of(text)) for text in some])
+
+
+def vmapped(model: str, max_tokens: int, size: int) -> Scorer:
+    """The gradients of so many documents of like length at once, by torch.func."""
+    import torch
+    from torch.func import functional_call, grad, vmap
+    from torch.nn.functional import cross_entropy
+    from torch.nn.utils.rnn import pad_sequence
+
+    network, ids_of = network_and_ids(model, max_tokens)
+    parameters = {name: p.detach() for name, p in network.named_parameters()}
+
+    def loss(some: Any, ids: Any, targets: Any) -> Any:
+        logits = functional_call(network, some, (), {"input_ids": ids[None], "use_cache": False}).logits[0]
+        return cross_entropy(logits, targets)  # of targets that are not -100
+
+    def norms(documents: list[Any]) -> Any:
+        ids = pad_sequence([d[0, :-1] for d in documents], batch_first=True)
+        targets = pad_sequence([d[0, 1:] for d in documents], batch_first=True, padding_value=-100)
+        found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, ids, targets)
+        return torch.stack([g.flatten(1).norm(dim=1) for g in found.values()]).norm(dim=0)
+
+    def score(some: list[str]) -> np.ndarray:
+        documents = [ids_of(text) for text in some]
+        order = sorted(range(len(some)), key=lambda i: documents[i].shape[1])
+        found = np.zeros(len(some))
+        for start in range(0, len(some), size):
+            pack = order[start : start + size]
+            found[pack] = norms([documents[i] for i in pack]).numpy()
+        return found
+
+    return score
+
+
+def scorer(name: str, model: str, max_tokens: int) -> Scorer:
+    """The scorer of that name, its model loaded."""
+    if name.startswith("vmap-"):
+        return vmapped(model, max_tokens, int(name.removeprefix("vmap-")))
+    return loop(model, max_tokens) if name == "loop" else tamis(name, model, max_tokens)
+
+
+def child(name: str, args: argparse.Namespace) -> None:
+    """Score, and write what it took and gave."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    some = [text[: CHARS * args.max_tokens] for text in texts(args.corpus, args.documents)]
+    score = scorer(name, args.model, args.max_tokens)
+    score(some[:2])
+    wall, cpu = time.perf_counter(), time.process_time()
+    norms = score(some)
+    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    np.save(args.out / f"{name}.npy", norms)
+    (args.out / f"{name}.json").write_text(json.dumps(cost))
+
+
+def run_child(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """One scorer in a process of its own."""
+    command = [sys.executable, "-m", "workflows.bench.scoring_gradients", args.model, args.corpus, args.out]
+    command += ["--documents", args.documents, "--max-tokens", args.max_tokens, "--threads", args.threads]
+    whole, log = args.out / f"{name}.whole.json", args.out / f"{name}.log"
+    parts = [sys.executable, "-S", measure.__file__, whole, log, *command, "--child", name]
+    subprocess.run([str(part) for part in parts], check=True)
+    cost = json.loads(whole.read_text())
+    if cost["exit"]:
+        raise SystemExit(f"{name} failed; the end of {log}:\n{log.read_text()[-2000:]}")
+    return {**json.loads((args.out / f"{name}.json").read_text()), "peak_bytes": cost["peak_bytes"]}
+
+
+def report(out: Path, costs: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+    """One line for each scorer, and how unequal the norms are."""
+    exact = np.load(out / "loop.npy") if "loop" in costs else None
+    rows = []
+    for name, runs in costs.items():
+        wall, cpu = min(run["wall_s"] for run in runs), min(run["cpu_s"] for run in runs)
+        norms = np.load(out / f"{name}.npy")
+        row = [name, f"{len(norms) / wall:.2f}", f"{wall:.2f}", f"{cpu:.2f}"]
+        row.append(f"{max(run['peak_bytes'] for run in runs) / 1e6:.0f}")
+        same = exact is not None and name not in ("bound", "last")
+        row.append(f"{np.abs(norms / exact - 1).max():.1e}" if same else "-")
+        row.append("-" if exact is None else f"{np.corrcoef(_ranks(norms), _ranks(exact))[0, 1]:.2f}")
+        rows.append(row)
+    yield table(["", "documents/s", "wall s", "CPU-s", "peak MB", "error", "Spearman"], rows)
+    if exact is not None:
+        yield f"(mean norm)^2 / mean norm^2: {exact.mean() ** 2 / np.square(exact).mean():.3f}"
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return values.argsort().argsort()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--documents", type=int, default=60)
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", help="scorers, with commas; all when not given")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.model == "smollm2":
+        args.model = smollm2(args.out / "smollm2")
+    if args.child:
+        child(args.child, args)
+        return
+    names = args.only.split(",") if args.only else SCORERS
+    costs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(args.repeats):
+        for name in names:
+            costs[name].append(run_child(name, args))
+    print("\n".join(report(args.out, costs)))
+
+
+if __name__ == "__main__":
+    main()
