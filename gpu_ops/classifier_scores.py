@@ -88,15 +88,18 @@ class ClassifierScores(ScoreOp):
     def load(self, device: str) -> Classifier:
         """The model and its tokenizer on `device`."""
         from gpu_ops.kernels.classify import Classifier
-        from gpu_ops.kernels.encoders import load_classifier
-        from gpu_ops.kernels.keyed_dropout import with_keyed_dropout
+        from gpu_ops.kernels.encoders import load_classifier, vectors
+        from gpu_ops.kernels.keyed_dropout import PROBE, probe, with_keyed_dropout
 
         limits = (self.model, device, self.dtype, self.max_tokens, self.batch_tokens)
         plain = load_classifier(*limits)
         if not self.passes:
             return Classifier(plain)
         noisy = load_classifier(*limits)
-        return Classifier(plain, (noisy, with_keyed_dropout(noisy.network, self.dropout)))
+        noise = with_keyed_dropout(noisy.network, self.dropout)
+        tried = np.concatenate([noisy.sequence(np.zeros(1, np.int32))] * PROBE)
+        probe(noise, lambda: vectors(noisy, np.split(tried, PROBE)))
+        return Classifier(plain, (noisy, noise))
 
     def prepare(self, batch: pa.RecordBatch, model: Classifier) -> Prepared:
         from gpu_ops.kernels.classify import sequences

@@ -18,8 +18,10 @@ class LossGap(Recipe):
     is minus the progress, ReLo's priority (Sujit et al. 2023) where it is above 0. Selecting by high
     loss alone takes noise first; a gap with a held-out reference does not.
 
-    Per byte, so that the models may have different tokenizers. Both losses are `lm_loss`'s: a node of that
-    name with the same model and fields shares the pass. Null where either loss is.
+    Per byte, so that the models may have different tokenizers; then `max_tokens` tokens of one are another
+    stretch of the text than as many of the other, and the gap mixes the two: leave it out, or cut the texts.
+    Both losses are `lm_loss`'s: a node of that name with the same model and fields shares the pass. Null
+    where either loss is.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -87,11 +87,12 @@ class Sensitivity(ScoreOp):
         from gpu_ops.kernels.tokens import FIRST_CHARS, first_ids, strings
         from gpu_ops.kernels.word_noise import luck_of, noisy_text
 
-        texts = strings(batch.column("text"))
+        # Of both the same stretch: what small changes bring in from behind would be no small change.
+        texts = [text[: FIRST_CHARS * model.room] for text in strings(batch.column("text"))]
         rows, inputs = sequences(model, texts)
         changed = []
         luck = luck_of(self.seed or 0, np.asarray(batch.column("key"))[rows])
-        begins = [texts[i][: FIRST_CHARS * model.room] for i in rows]
+        begins = [texts[i] for i in rows]
         for number in range(self.augmentations):
             kind, bits = self.kinds[number % len(self.kinds)], luck_of(number, luck).tolist()
             noisy = [noisy_text(text, kind, self.rate, b) for text, b in zip(begins, bits, strict=True)]

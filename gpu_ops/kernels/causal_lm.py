@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from gpu_ops.kernels.head_stats import Head
-from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, unusable
+from gpu_ops.kernels.model_folders import fast_tokenizer
+from gpu_ops.kernels.networks import check_vocabulary, longest_input, network_of
 
-DEFAULT_CONTEXT = 2048  # for models whose config names no longest position (state-space models)
 FALLBACK_LOGITS = 1 << 28  # logits that one pass may hold where the head is unknown: 1 GiB of float32
 
 CPU_BUDGET = 4096  # measured: 15 % faster than 16,384 tokens at once, which leave the caches
@@ -25,7 +25,7 @@ class CausalLm:
     tokenizer: a tokenizers.Tokenizer; None where only token ids are scored.
     head: how logits come of hidden states; None where it is none of the ways that `Head` knows, and the
         model's own logits are used. bos: token put in front, if there is one.
-    pad: any valid token; padding is never scored. window: longest input in tokens.
+    pad: any token of the embedding; padding is never scored. window: longest input in tokens.
     budget: tokens of one forward pass, padding included; an out-of-memory error lowers it.
     """
 
@@ -41,51 +41,53 @@ class CausalLm:
 
 def load(model: str, device: str, dtype: str = "auto", batch_tokens: int = 16384) -> CausalLm:
     """The model and its tokenizer. FileNotFoundError or ValueError when it cannot be had or used."""
-    network = load_network(model, device, dtype)
-    tokenizer = fast_tokenizer(model, Path(model).is_dir())
+    network, folder = _network(model, device, dtype)
+    tokenizer = fast_tokenizer(str(folder), True)
+    fast, bos = tokenizer.backend_tokenizer, tokenizer.bos_token_id
+    check_vocabulary(model, network, fast, bos)
+    _check_causal(model, network)
     head = find_head(network)
     config = network.config.get_text_config()
     limit = batch_tokens if head is not None else min(batch_tokens, FALLBACK_LOGITS // config.vocab_size)
-    window = min(getattr(config, "max_position_embeddings", None) or DEFAULT_CONTEXT, limit)
+    window = min(longest_input(network, network.config), limit)
     budget = limit if device.startswith("cuda") else min(limit, CPU_BUDGET)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return CausalLm(
-        network, tokenizer.backend_tokenizer, head, tokenizer.bos_token_id, pad, window, budget, device
-    )
+    return CausalLm(network, fast, head, bos, 0, window, budget, device)
 
 
 def load_network(model: str, device: str, dtype: str = "auto") -> Any:
     """The model in evaluation mode, without gradients.
 
     Raises FileNotFoundError when there is no such model, ValueError when its files are not usable."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
+    return _network(model, device, dtype)[0]
 
-    is_folder = check_name(model)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        config = AutoConfig.from_pretrained(model, local_files_only=is_folder, trust_remote_code=False)
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            model,
-            config=config,
-            dtype=resolve_dtype(dtype, device, config),
-            local_files_only=is_folder,
-            use_safetensors=True,
-            trust_remote_code=False,
+
+def _network(model: str, device: str, dtype: str) -> tuple[Any, Path]:
+    from transformers import AutoModelForCausalLM
+
+    network, _, folder = network_of(model, AutoModelForCausalLM, "causal language model", device, dtype)
+    return network, folder
+
+
+@torch.inference_mode()
+def _check_causal(model: str, network: Any) -> None:
+    """ValueError for a model whose logits depend on later tokens (BERT), or are no numbers."""
+    rows = network.get_input_embeddings().num_embeddings
+    ids = torch.arange(8, device=network.device)[None] % rows
+    other = ids.clone()
+    other[0, -1] = (ids[0, -1] + 1) % rows
+    one, two = (network(input_ids=some, use_cache=False).logits[0, :-1].float() for some in (ids, other))
+    if not one.isfinite().all():
+        raise ValueError(f"{model}: it gives NaN or infinite logits; its weights are broken")
+    if (one - two).abs().max() > _rounding(network) * one.abs().max():
+        raise ValueError(
+            f"{model}: what it says of a token depends on later ones, so it is no causal language model "
+            "(BERT and its kin are not): name one that predicts the next token"
         )
-    except (OSError, ValueError) as error:
-        raise unusable(model, is_folder, "causal language model", error) from error
-    return network.to(device).eval().requires_grad_(False)
 
 
-def resolve_dtype(dtype: str, device: str, config: Any) -> torch.dtype:
-    """`auto` is float32; on a GPU that has it, bfloat16 for weights stored in 16 bits."""
-    if dtype != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-    if device.startswith("cuda") and torch.cuda.is_bf16_supported():
-        stored = str(config.get_text_config().dtype or config.dtype).removeprefix("torch.")
-        return torch.bfloat16 if stored in ("bfloat16", "float16") else torch.float32
-    return torch.float32
+def _rounding(network: Any) -> float:
+    """The relative difference that rounding may make."""
+    return 1e-5 if network.dtype == torch.float32 else 2e-2
 
 
 def find_head(network: Any) -> Head | None:
@@ -106,7 +108,7 @@ def find_head(network: Any) -> Head | None:
         hidden = network.base_model(input_ids=ids, use_cache=False)[0]
         if hidden.shape[-1] != layer.weight.shape[1]:
             return None
-        rtol = 1e-5 if hidden.dtype == torch.float32 else 2e-2
+        rtol = _rounding(network)
         for scale in filter(None, scales):
             got = layer(hidden).float() * scale
             got = got if cap is None else cap * torch.tanh(got / cap)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gpu_ops.kernels.causal_lm import CPU_BUDGET, DEFAULT_CONTEXT, resolve_dtype
+from gpu_ops.kernels.causal_lm import CPU_BUDGET
 from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, folder_of, unusable
+from gpu_ops.kernels.networks import check_vocabulary, config_of, longest_input, network_of, resolve_dtype
 from gpu_ops.kernels.packing import Int64s, for_packs
 from gpu_ops.kernels.tokens import Ids
 
@@ -103,8 +104,9 @@ def load_sentence_model(
             "how to pool its hidden states: give `pooling: mean`, `last` or `first`"
         )
     first = folder / json.loads((folder / "modules.json").read_text("utf-8"))[0]["path"]
-    config = _config(model, first, "sentence-transformers model")
+    config = config_of(model, first, "sentence-transformers model")
     kind = resolve_dtype(dtype, device, config)
+    _check_weights(first, config)
     try:
         network = SentenceTransformer(
             str(folder),
@@ -136,13 +138,33 @@ def load_sentence_model(
     return made, prompt
 
 
+def _check_weights(folder: Path, config: Any) -> None:
+    """ValueError where weights are missing: sentence-transformers would draw them at random.
+
+    Names in files may have prefixes; where they are others altogether, transformers has to tell."""
+    from safetensors import safe_open
+    from transformers import AutoModel
+
+    there: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(str(path), "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                parts = name.split(".")
+                there.update(".".join(parts[i:]) for i in range(len(parts)))
+    auto: Any = AutoModel
+    with torch.device("meta"):
+        wanted = [name for name, _ in auto.from_config(config).named_parameters()]
+    if any(name not in there and "pooler" not in name for name in wanted):
+        network_of(str(folder), AutoModel, "model with hidden states", "cpu", "float32")
+
+
 def load_pooled(
     model: str, device: str, dtype: str, max_tokens: int | None, batch_tokens: int, pooling: str, layer: int
 ) -> Encoder:
     """Hidden states of any model, special tokens included: their `mean`, or that of the `first` or `last`."""
     from transformers import AutoModel
 
-    network, config, folder = _network(model, AutoModel, "model with hidden states", device, dtype)
+    network, config, folder = network_of(model, AutoModel, "model with hidden states", device, dtype)
     layers = int(config.get_text_config().num_hidden_layers)
     if not -layers - 1 <= layer <= layers:
         raise ValueError(f"{model}: layer is {layer}, but it has the layers {-layers - 1} to {layers}")
@@ -171,67 +193,27 @@ def load_classifier(
     from transformers import AutoModelForSequenceClassification
 
     kind = "sequence classifier"
-    network, config, folder = _network(model, AutoModelForSequenceClassification, kind, device, dtype)
+    network, config, folder = network_of(model, AutoModelForSequenceClassification, kind, device, dtype)
     if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
         raise ValueError(
             f"{model}: it has {config.num_labels} label(s) and the problem type {config.problem_type!r}; "
             "needed is a classifier that gives every text one of two or more labels"
         )
 
+    padless = network.config.pad_token_id is None
+
     def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        if padless:  # a model that takes the last token's state looks for it: it must be in no text
+            there = set(ids_BT[mask_BT > 0].tolist())
+            network.config.pad_token_id = next(i for i in range(len(there) + 1) if i not in there)
+            ids_BT = ids_BT.masked_fill(mask_BT == 0, network.config.pad_token_id)
         logits: torch.Tensor = network(input_ids=ids_BT, attention_mask=mask_BT).logits
         return logits
 
     tokenizer = fast_tokenizer(str(folder), True)
     encoder = _encoder(model, tokenizer, forward, network, config, device, max_tokens, batch_tokens)
-    if (
-        network.config.pad_token_id is None
-    ):  # where a model takes the last token's state, it looks for padding
-        network.config.pad_token_id = encoder.pad
     encoder.labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     return encoder
-
-
-def _config(model: str, folder: Path, kind: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise unusable(model, check_name(model), kind, error) from error
-
-
-def _network(model: str, auto: Any, kind: str, device: str, dtype: str) -> tuple[Any, Any, Path]:
-    """(network in evaluation mode, its config, its folder); ValueError where weights are missing."""
-    from transformers.utils import logging
-
-    folder = folder_of(model, kind)
-    config = _config(model, folder, kind)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # missing weights are an error below
-    try:
-        network, info = auto.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=resolve_dtype(dtype, device, config),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise unusable(model, check_name(model), kind, error) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    missing = sorted(
-        name for name in info["missing_keys"] if kind == "sequence classifier" or "pooler" not in name
-    )
-    if missing:
-        raise ValueError(
-            f"{model}: its weights lack {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}, so it "
-            f"is no trained {kind}: it would give random numbers. Train it first, or name another model"
-        )
-    return network.to(device).eval().requires_grad_(False), config, folder
 
 
 def _encoder(
@@ -244,7 +226,7 @@ def _encoder(
     max_tokens: int | None,
     batch_tokens: int,
 ) -> Encoder:
-    fast, most = _plain(model, tokenizer), _positions(network, config)
+    fast, most = _plain(model, tokenizer), longest_input(network, config)
     window = max_tokens or min(tokenizer.model_max_length, most)
     before, after = _specials(fast)
     if window > most:
@@ -254,7 +236,10 @@ def _encoder(
             f"{model}: max_tokens is {window}, but {len(before) + len(after)} special tokens stand around "
             "every text"
         )
+    inner = network[0].auto_model if hasattr(network, "encode") else network
+    check_vocabulary(model, inner, fast, *before.tolist(), *after.tolist())
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    pad = pad if pad < inner.get_input_embeddings().num_embeddings else 0  # it is masked
     budget = batch_tokens if device.startswith("cuda") else min(batch_tokens, CPU_BUDGET)
     return Encoder(forward, fast, before, after, pad, window, budget, device, network)
 
@@ -269,18 +254,9 @@ def _plain(model: str, tokenizer: Any) -> Any:
     return fast
 
 
-def _positions(network: Any, config: Any) -> int:
-    """The longest input. RoBERTa and its kin count positions from the padding token's number on."""
-    most = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT
-    for name, part in network.named_modules():
-        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
-            return int(most - part.padding_idx - 1)
-    return int(most)
-
-
 def _specials(tokenizer: Any) -> tuple[Ids, Ids]:
     """The special tokens that the tokenizer puts before and after a text."""
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     whole = tokenizer.encode("a", add_special_tokens=True).ids
-    start = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+    start = next(i for i in range(len(whole) + 1) if whole[i : i + len(plain)] == plain)
     return np.array(whole[:start], np.int32), np.array(whole[start + len(plain) :], np.int32)

@@ -38,6 +38,11 @@ class KeyedDropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, ...); what lies behind a row's end (padding) does not change the masks of the others."""
+        if len(x) != len(self.noise.rows):
+            raise ValueError(
+                f"the model drops from a tensor of {tuple(x.shape)} in a batch of {len(self.noise.rows)}: "
+                "its first size is not that of the batch, so passes with dropout would depend on the batch"
+            )
         seeds = (self.noise.bits(self.module) >> np.uint64(32)).astype(np.uint32).view(np.int32)
         place = torch.zeros(x.shape[1:], dtype=torch.int32, device=x.device)
         for axis, stride in zip(range(place.ndim - 1, -1, -1), _STRIDES, strict=False):
@@ -54,6 +59,16 @@ def _mixed(x: torch.Tensor) -> torch.Tensor:
     x = (x ^ ((x >> 16) & 0xFFFF)) * -2048144789
     x = (x ^ ((x >> 13) & 0x7FFFF)) * -1028477387
     return x ^ ((x >> 16) & 0xFFFF)
+
+
+PROBE = 3  # rows with which a model is tried, a number that no other size of its tensors is likely to have
+
+
+def probe(noise: Noise, run: Any) -> None:
+    """Runs the model once over PROBE rows. ValueError for one that drops from anything but rows."""
+    noise.rows = np.zeros(PROBE, np.uint64)
+    with torch.inference_mode():
+        run()
 
 
 def with_keyed_dropout(network: Any, rate: float | None) -> Noise:
@@ -75,7 +90,7 @@ def with_keyed_dropout(network: Any, rate: float | None) -> Noise:
     if number == 0:
         raise ValueError(
             "the model has no active dropout module, so all passes would be equal; give `dropout: 0.1` if "
-            "its config says 0, or take a model that was trained with dropout"
+            "its config says 0 or its dropout is no module (as OPT's), or take another model"
         )
     return noise
 

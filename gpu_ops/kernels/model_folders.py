@@ -10,6 +10,9 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # What is fetched of a hub repository: neither pickles nor code, so that nobody can run any of it.
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
+# Of these a tokenizer is read; without any transformers would make an empty one.
+_TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+
 
 def check_name(model: str) -> bool:
     """Whether `model` is a folder. FileNotFoundError when it is neither one nor a possible hub name."""
@@ -73,6 +76,8 @@ def fast_tokenizer(model: str, is_folder: bool) -> Any:
     """The transformers tokenizer, which neither truncates nor pads. ValueError when it is no fast one."""
     from transformers import AutoTokenizer
 
+    if is_folder and not any(any(Path(model).glob(name)) for name in _TOKENIZERS):
+        raise ValueError(f"{model}: it has no tokenizer; save one with the model (tokenizer.json)")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             model, local_files_only=is_folder, trust_remote_code=False

@@ -13,7 +13,7 @@ import torch
 
 from gpu_ops.kernels.causal_lm import CausalLm
 from gpu_ops.kernels.head_stats import Head, to_logits
-from gpu_ops.kernels.keyed_dropout import Noise, with_keyed_dropout
+from gpu_ops.kernels.keyed_dropout import PROBE, Noise, probe, with_keyed_dropout
 from gpu_ops.kernels.packing import for_packs
 from gpu_ops.kernels.token_stats import Pack, TokenStats, hidden_states, starts_of
 from gpu_ops.kernels.tokens import windows
@@ -36,7 +36,10 @@ def noisy(lm: CausalLm, rate: float | None) -> NoisyLm:
     """The model with keyed dropout put into it. ValueError where that cannot be."""
     if lm.head is None:
         raise ValueError("its logits are no known function of its last hidden states; passes need that")
-    return NoisyLm(lm, with_keyed_dropout(lm.model.base_model, rate), lm.head)
+    noise = with_keyed_dropout(lm.model.base_model, rate)
+    ids_BT = torch.zeros((PROBE, 5), dtype=torch.int64, device=lm.device)
+    probe(noise, lambda: lm.model.base_model(ids_BT, use_cache=False))
+    return NoisyLm(lm, noise, lm.head)
 
 
 def mutual_information(

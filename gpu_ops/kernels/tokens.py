@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,7 @@ def encode(
         tokens = sum(len(encoding) for _, encoding in pieces)
         limit = tokens if max_tokens is None else min(tokens, max_tokens)
         text = texts[len(documents)]
-        first = _end(text, pieces, 0) if skip_first and limit else 0
+        first = _second(text, pieces) if skip_first and limit else 0
         last = _end(text, pieces, limit - 1) if limit < tokens else len(text)
         num_bytes = len(text[first:last].encode()) if limit else 0
         documents.append(Document(_first_ids(pieces, limit), tokens, num_bytes))
@@ -147,6 +148,15 @@ def _cut(text: str) -> Iterator[tuple[int, int]]:
         yield start, end
         start = end
     yield start, len(text)
+
+
+def _second(text: str, pieces: list[tuple[int, Encoding]]) -> int:
+    """Where in the text the tokens after the first begin, in characters. Where the first character has
+    several tokens, they begin with it."""
+    end = _end(text, pieces, 0)
+    spans = ((start, encoding.token_to_chars(i)) for start, encoding in pieces for i in range(len(encoding)))
+    following = next((start + span[0] for start, span in islice(spans, 1, 2) if span), end)
+    return min(end, following)
 
 
 def _end(text: str, pieces: list[tuple[int, Encoding]], index: int) -> int:

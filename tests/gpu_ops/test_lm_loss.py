@@ -87,6 +87,17 @@ def test_all_columns_are_those_of_the_logits(scorer):
         assert {name: got[name][i].as_py() for name in want} == pytest.approx(want, rel=1e-4), text
 
 
+def test_without_bos_a_first_character_of_several_tokens_counts_whole():
+    tokenizer = AutoTokenizer.from_pretrained(MODEL).backend_tokenizer
+    for text in ("🙂", "漢字", "🙂a"):
+        document = tokens.encode(tokenizer, [text], skip_first=True)[0]
+        pieces = tokenizer.encode(text, add_special_tokens=False)
+        first, second = pieces.token_to_chars(0), pieces.token_to_chars(1)
+        left = text[second[0] :] if second[0] < first[1] else text[first[1] :]
+        assert document.num_bytes == len(left.encode()), text
+    assert tokens.encode(tokenizer, ["🙂"], skip_first=True)[0].num_bytes == 4
+
+
 def test_max_tokens_scores_the_first_tokens_and_counts_all(scorer, oracle):
     got = scored(LmLoss(model=MODEL, max_tokens=20), batch_of(TEXTS), scorer)
     want = [oracle(text, 21) for text in TEXTS]

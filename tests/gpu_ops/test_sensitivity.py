@@ -85,3 +85,10 @@ def test_fields_are_checked():
         Sensitivity(model=TINY, kinds=())
     with pytest.raises(ValidationError):
         Sensitivity(model=TINY, kinds=("synonym",))
+
+
+def test_a_text_of_few_words_and_many_blanks_is_compared_with_its_own_stretch() -> None:
+    """Noise so rare that nothing changes: whatever is read of the text, it is read of both."""
+    op = Sensitivity(model=TINY, kinds=("drop",), rate=1e-9, max_tokens=12)
+    wide = (" " * 200).join(f"word{i}" for i in range(40))
+    assert scored(op, batch_of([wide]), op.load("cpu"))["sensitivity"].to_pylist() == [0.0]
