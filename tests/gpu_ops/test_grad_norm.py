@@ -109,6 +109,13 @@ def test_out_of_memory_halves_the_batch_and_goes_on(kind, monkeypatch):
     assert sizes == [5, 3, 2, 1, 2]
 
 
+@pytest.mark.parametrize("kind", ["last_layer", "full"])
+def test_bfloat16_is_close(kind):
+    got = scored(GradNorm(model=MODEL, kind=kind, max_tokens=32, dtype="bfloat16"), TEXTS)
+    want = scored(GradNorm(model=MODEL, kind=kind, max_tokens=32), TEXTS)
+    np.testing.assert_allclose(got["grad_norm"], want["grad_norm"], rtol=5e-2)
+
+
 def test_fields_are_checked():
     with pytest.raises(ValidationError, match="nothing without `kind: full`"):
         GradNorm(model=MODEL, parameters=("*mlp*",))
