@@ -18,7 +18,8 @@ from operators.kernels.cuts import deletions
 from operators.kernels.quality import Counting
 from operators.kernels.text_buffers import text_buffers
 
-Share = Annotated[float, Field(ge=0)] | None
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+Share = Annotated[float, Field(ge=0, le=1)] | None
 Count = Annotated[int, Field(ge=0)] | None
 Shares = Mapping[int, Annotated[float, Field(ge=0)]]
 Group = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
@@ -125,13 +126,13 @@ class QualityRules(MapOp):
     """Gopher: the fewest words."""
     max_words: Count = 100_000
     """Gopher: the most words."""
-    min_word_length: Share = 3
+    min_word_length: Number = 3
     """Gopher: the least mean length of a word, in characters."""
-    max_word_length: Share = 10
+    max_word_length: Number = 10
     """Gopher: the greatest mean length of a word."""
-    max_hashes: Share = 0.1
+    max_hashes: Number = 0.1
     """Gopher: the most # for each run."""
-    max_ellipses: Share = 0.1
+    max_ellipses: Number = 0.1
     """Gopher: the most ellipses (`...` or U+2026) for each run."""
     max_bullet_lines: Share = 0.9
     """Gopher: the greatest share of lines that begin with a bullet (U+2022 or -)."""
@@ -181,7 +182,7 @@ class QualityRules(MapOp):
     """FineWeb: the most characters of a short line."""
     max_repeated_characters: Share = 0.01
     """FineWeb: the greatest share of characters in lines that came before, line feeds not counted."""
-    max_line_feeds: Share = 0.3
+    max_line_feeds: Number = 0.3
     """FineWeb: the most line feeds for each run."""
 
     @model_validator(mode="after")
@@ -196,6 +197,15 @@ class QualityRules(MapOp):
                 raise ValueError(f"quality_rules: {lost[0]} is for {group}, which is not among rules; add it")
         _check_sizes("max_top_grams", self.max_top_grams, grams.TOP, grams.LAST_TOP)
         _check_sizes("max_repeated_grams", self.max_repeated_grams, grams.LAST_TOP + 1, grams.LAST)
+        for least, most in (("min_words", "max_words"), ("min_word_length", "max_word_length")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"quality_rules: {least} is {low}, above {most}, {high}: no text would stay")
+        if self.min_stop_words is not None and self.min_stop_words > len(set(self.stop_words)):
+            raise ValueError(
+                f"quality_rules: min_stop_words is {self.min_stop_words}, but stop_words has only "
+                f"{len(set(self.stop_words))}: no text would stay; list more, or set min_stop_words to null"
+            )
         odd = [word for word in (*self.stop_words, *self.c4_bad_words) if not word.strip()]
         odd += [word for word in self.stop_words if word.split() != [word]]
         if odd:

@@ -200,9 +200,7 @@ def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
     elif code == BAD_CONFIG:
         _say(f"next: tamis {arguments.command} --help")
     elif code == BAD_DATA and running:
-        _say(
-            f"next: fix the data (or let a node set failing rows aside: on_error: quarantine); then: {again}"
-        )
+        _say(f"next: fix the data; then: {again}")
     elif code == BUG:
         _say(f"next: this should not happen; report it with what this prints: {again} --debug")
     else:

@@ -31,8 +31,10 @@ def checked(columns: Columns, promised: Adds, rows: int, what: str) -> dict[str,
 
 
 @contextlib.contextmanager
-def located(what: str, view: ShardView | None = None, rows: Rows | None = None) -> Iterator[None]:
-    """Failures of an operator say which node failed and on which rows."""
+def located(
+    what: str, view: ShardView | None = None, rows: Rows | None = None, advice: str = ""
+) -> Iterator[None]:
+    """Failures of an operator say which node failed, on which rows, and what may help."""
     try:
         yield
     except TamisError:
@@ -50,7 +52,7 @@ def located(what: str, view: ShardView | None = None, rows: Rows | None = None) 
         if view is not None and rows is not None and len(rows):
             last = f" to {view.place(int(rows[-1]))}" if len(rows) > 1 else ""
             place = f" on {view.place(int(rows[0]))}{last}"
-        raise DataError(f"{what} failed{place}: {type(error).__name__}: {error}") from error
+        raise DataError(f"{what} failed{place}: {type(error).__name__}: {error}{advice}") from error
 
 
 def run_columns(
@@ -66,7 +68,9 @@ def run_columns(
             return first + run_columns(view, node, call, rows[half:], batch.slice(half))
         assert error is not None
         if not node.quarantine:
-            with located(f"{node.name} ({node.op})", view, rows):
+            by_row = node.shape in ("MapOp", "ScoreOp")
+            advice = "; `on_error: quarantine` on the node sets such rows aside" if by_row else ""
+            with located(f"{node.name} ({node.op})", view, rows, advice):
                 raise error
         return [_set_aside(node, rows, error)]
     if node.quarantine:

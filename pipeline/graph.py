@@ -58,7 +58,13 @@ class Graph:
             wish = Wish(node.name, node.op, node.fields, node.uses, node.join,
                         node.on_error == "quarantine", node.resources, node.max_drop_share)  # fmt: skip
             scope = Scope(self.config.inputs(node.name), where=self.config.where("nodes", node.name))
+            before = set(self.nodes)
             self._add(wish, scope, face=True)
+            if wish.quarantine and not any(self.nodes[made].quarantine for made in set(self.nodes) - before):
+                raise ConfigError(
+                    f"{scope.where}: on_error: quarantine is for operators that look at rows one by one; "
+                    f"{node.name} ({node.op}) needs all rows to be good: drop the bad ones before"
+                )
         return self.nodes
 
     def _add(self, node: Wish, scope: Scope, face: bool) -> None:

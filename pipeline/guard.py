@@ -100,6 +100,9 @@ def check(context: Guarding, tallies: Iterable[Mapping[str, Any]]) -> None:
             samples.setdefault(name, []).extend(uids)
     guard, node = context.guard, context.node
     broken = {n: c for n, c in sorted(total.items()) if guard.broken(*c)}
+    rows, dropped = (sum(counts) for counts in zip(*total.values(), strict=True)) if total else (0, 0)
+    if not broken and len(total) > 1 and guard.broken(rows, dropped):  # of many small ones none is judged
+        broken = {"all sources together": [rows, dropped]}
     if not broken:
         return
     lines = [
@@ -108,7 +111,8 @@ def check(context: Guarding, tallies: Iterable[Mapping[str, Any]]) -> None:
     ]
     for name, (rows, dropped) in list(broken.items())[:20]:
         lines.append(f"  {name}: {count(dropped)} of {count(rows)} ({100 * dropped / rows:.1f} %)")
-        lines += _shown(context, samples.get(name, [])[:SAMPLES])
+        seen = samples.get(name) or [uid for uids in samples.values() for uid in uids]
+        lines += _shown(context, seen[:SAMPLES])
     lines.append(
         f"look at them: if that is right, run again with --allow {node.name}, or give the node "
         f"`max_drop_share: 1`; if not, make {node.name} drop less, or leave the source out"

@@ -40,7 +40,7 @@ class NearIndex:
             raise ConfigError(
                 f"{path}: an index is mapped into memory: copy it to a folder that all workers see"
             )
-        self.store = Store(str(Path(path).expanduser().absolute()))
+        self.store = Store(str(Path(path).expanduser().resolve()))
         self.path = self.store.url
 
     def state(self) -> State:

@@ -28,7 +28,11 @@ def check_outputs(config: Config, graph: Graph) -> None:
     for export in config.exports:
         node = export.input or last
         for column in export.columns or ():
-            graph.column_above(column, node)
+            if graph.column_above(column, node).origin != "node":
+                raise ConfigError(
+                    f"{config.where('export')}: columns: {column} is the source's own, and those are written "
+                    "anyway; list only columns of nodes"
+                )
         edits = graph.edits((node,)) if export.format == "index" else ()
         if edits:
             raise ConfigError(

@@ -337,3 +337,10 @@ def test_torch_gives_the_same_bits(device: str) -> None:
     np.testing.assert_array_equal(
         spread_out(cells, luck, 300, NumpyTiles()), spread_out(cells, luck, 300, TorchTiles(device))
     )
+
+
+def test_one_corrupt_number_does_not_make_one_cluster_of_all() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 4))
+    vectors[7, 2] = 1e30
+    with pytest.raises(ValueError, match=r"embedding has numbers up to 1e\+30"):
+        run(Kmeans(metric="l2", clusters=3, seed=1), pa.table({"embedding": column(vectors)}))

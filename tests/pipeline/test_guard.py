@@ -71,6 +71,16 @@ def test_deduplication_has_a_guard_of_its_own_for_larger_sources(tmp_path: Path)
     assert nodes_of(go(config, ["nodes.exact.max_drop_share=1"]))["exact"]["rows_out"] == 2
 
 
+def test_many_small_sources_are_judged_together(tmp_path: Path) -> None:
+    """Each of 60 rows, so that none is judged by itself."""
+    texts = ["the same words in all of these documents"] * 180
+    write_cut(tmp_path / "data", documents(texts, domain=["a", "b", "c"] * 60), files=2)
+    config = write_config(tmp_path, "source: {path: data, id: id}\nnodes: {exact: {op: exact_dedup}}\n")
+    with pytest.raises(DataError, match=r"all sources together: 179 of 180 \(99\.4 %\)"):
+        go(config)
+    assert nodes_of(go(config, allow=("exact",)))["exact"]["rows_out"] == 1
+
+
 def test_a_node_that_drops_nothing_takes_no_share(config: Path) -> None:
     text = "source: {path: data}\nnodes:\n  n: {op: size, max_drop_share: 0.5}\n"
     config.write_text(text)

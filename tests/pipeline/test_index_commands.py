@@ -75,6 +75,17 @@ def test_new_add_and_what_is_against_it(folder: Path, capsys: pytest.CaptureFixt
     assert "1 kept documents have nothing to compare" in out
 
 
+def test_an_index_may_be_named_by_any_path_to_it(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to("known")
+    table = pa.table({"id": ["x", "y"], "text": [STORY.upper(), "new words in here"]})
+    for name, path in (("b", "sub/../known"), ("c", "link")):
+        pq.write_table(table.slice(0, 2 if name == "b" else 1), folder / f"{name}.parquet")
+        (folder / f"{name}.yaml").write_text(CONFIG.format(name, f"{SURE}, against: [{path}]"))
+        assert main(["run", f"{name}.yaml", "--plain"]) == 0
+        assert main(["index", "add", path, "--config", f"{name}.yaml"]) == 0
+
+
 def test_add_says_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "add", "known", "no-such-run", "--config", "a.yaml"]) == 2
     assert "no run 'no-such-run'" in capsys.readouterr().err

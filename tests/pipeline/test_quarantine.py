@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from whole_runs import documents, go, nodes_of, read_export, write_config, write_cut
+from whole_runs import documents, go, nodes_of, plan_text, read_export, write_config, write_cut
 
 from pipeline.cli import main
+from pipeline.errors import ConfigError
 
 DAG = """
     source: {{path: in, text: text, id: id, shard_bytes: 1}}
@@ -132,6 +133,14 @@ def test_work_done_before_the_error_is_kept(tmp_path: Path) -> None:
     assert main(["run", str(config)]) == 3
     data = go(config, ["nodes.parsed.on_error=quarantine"])
     assert nodes_of(data)["exact"]["computed_rows"] == 0
+
+
+def test_an_operator_that_needs_all_rows_takes_no_quarantine(tmp_path: Path) -> None:
+    write_cut(tmp_path / "in", documents(["a b", "a b"]), files=1)
+    nodes = "nodes: {exact: {op: exact_dedup, on_error: quarantine}}"
+    config = write_config(tmp_path, f"source: {{path: in, id: id}}\n{nodes}\n")
+    with pytest.raises(ConfigError, match=r"exact \(exact_dedup\) needs all rows to be good"):
+        plan_text(config)
 
 
 def test_a_shuffle_that_fails_says_where_its_batch_lies(

@@ -150,6 +150,11 @@ def test_after_a_change_of_the_curriculum_only_it_runs_and_the_plan_says_so(conf
     assert shown == GOLDEN.read_text()
 
 
+def test_a_column_of_the_source_is_no_export_column(config: Path) -> None:
+    with pytest.raises(ConfigError, match="columns: id is the source's own, and those are written anyway"):
+        plan_text(config, ["export.columns=[id]"])
+
+
 def test_a_bad_export_column_is_found_before_anything_runs(config: Path) -> None:
     with pytest.raises(ConfigError, match=r"reads 'pick.nats'|pick.nats"):
         go(config, ["export.columns=[pick.nats]"])
