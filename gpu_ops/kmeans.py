@@ -23,8 +23,8 @@ class Kmeans(LoopOp):
     k-means++ and swaps out of a sample (`kmeans_start`), then rounds in which every centre moves to the
     middle of its cluster (`kmeans_move`), until none moves (but with `batch`) or after `rounds`. Equal
     distances go to the lowest cluster. A centre that is nearest to nobody stays where it is. Both columns are
-    null where nothing can be compared: null and empty embeddings, such with a null, NaN or infinity, and
-    zeros for the cosine.
+    null where nothing can be compared: null and empty embeddings, such with a null, NaN or infinity,
+    zeros for the cosine, and numbers beyond 1e15 for distances, beside which all others would be one point.
 
     One round reads all embeddings once and costs 2 * n * clusters * d operations; with `batch`, mini-batch
     k-means (Sculley 2010), batch * clusters * d, and the last assignment that of a whole round. Runs on the

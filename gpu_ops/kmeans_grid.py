@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from gpu_ops.kernels.centres import whole_weights
-from gpu_ops.kernels.grids import BoxGrid
-from gpu_ops.kernels.neighbours import LARGEST
+from gpu_ops.kernels.grids import BoxGrid, placed
 from gpu_ops.kernels.unit_grid import MAX_DIMENSIONS, dense, one_size
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Uses
 
@@ -24,12 +23,13 @@ class KmeansGrid(FoldOp):
     """Finds the least and the largest number of every dimension, and the largest weight.
 
     A part of `kmeans` where distances are Euclidean or rows have weights. ValueError, with the uid, for
-    a weight that is negative, NaN or infinite; where all weights are 0 or null; for numbers beyond 1e15.
+    a weight that is negative, NaN or infinite, and where all weights are 0 or null.
 
     Artifact: `offset` (d,) and `step` (2,) of `BoxGrid` with `metric: l2` if any row is usable; `heaviest`
     (1,) with weights.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"metric": "cosine", "weights": "words"})
 
     column: str = "embedding"
@@ -60,7 +60,7 @@ class KmeansGrid(FoldOp):
             state["heaviest"] = weights_of(batch, self.weights).max(keepdims=True)
         if self.metric == "l2":
             rows, vectors = dense(batch.column(self.column), uid)
-            usable = np.isfinite(vectors).all(axis=1)
+            usable = placed(vectors)
             if usable.any():
                 inside = vectors[usable]
                 state["low"], state["high"] = (f(axis=0).astype(np.float64) for f in (inside.min, inside.max))
@@ -85,12 +85,6 @@ class KmeansGrid(FoldOp):
             raise ValueError(f"all weights in {self.weights} are 0 or null: nothing would pull a centre")
         if not len(state["first"]):
             return weights
-        largest = float(max(-state["low"].min(), state["high"].max()))
-        if largest > LARGEST:
-            raise ValueError(
-                f"{self.column} has numbers up to {largest:.3g}: beside them all others would be one point; "
-                f"with `metric: l2` they must be below {LARGEST:g}. Drop such rows before, or scale them"
-            )
         return {**weights, **BoxGrid.around(state["low"], state["high"]).arrays()}
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:

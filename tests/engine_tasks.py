@@ -78,6 +78,7 @@ def _attempt(folder: str, task: int) -> int:
 
 def die(folder: str, task: int) -> int:
     if task == 4:
+        time.sleep(0.3)  # so that the answer of the task before has left
         _attempt(folder, task)
         os.kill(os.getpid(), signal.SIGKILL)
     return task

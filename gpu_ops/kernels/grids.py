@@ -55,6 +55,9 @@ class Grid(Protocol):
         """What `grid_of` makes it of."""
 
 
+LARGEST = 1e15  # of a number in a Euclidean vector
+
+
 @dataclass(frozen=True)
 class UnitGrid:
     """Directions: vectors of length 32,767, see `unit_grid`."""
@@ -104,7 +107,7 @@ class BoxGrid:
 
     def cells(self, column: pa.Array, uid: Int64s, dimensions: int = 0) -> tuple[Int64s, Cells]:
         rows, vectors = dense(column, uid, dimensions)
-        usable = np.isfinite(vectors).all(axis=1)
+        usable = placed(vectors)
         inside = vectors[usable].astype(np.float64)
         if len(inside):  # else its width may be unknown
             inside -= self.offset
@@ -129,6 +132,14 @@ class BoxGrid:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"offset": self.offset, "step": np.array([self.exponent, self.largest])}
+
+
+def placed(vectors: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """(n,) which vectors have a place that others can be compared with: no NaN, and nothing beyond LARGEST,
+    beside which all others would be one point."""
+    with np.errstate(invalid="ignore"):
+        inside: npt.NDArray[np.bool_] = (np.abs(vectors) <= LARGEST).all(axis=1)
+    return inside
 
 
 UNIT = UnitGrid()

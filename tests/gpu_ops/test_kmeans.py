@@ -223,7 +223,7 @@ def test_every_round_sees_another_part_of_about_that_size() -> None:
     np.testing.assert_array_equal(KmeansMove(batch=5000, seed=3, round=2)._seen(back, 20_000), seen[2][::-1])
 
 
-@pytest.mark.parametrize("size", [1e-310, 1e-30, 1.0, 1e300])
+@pytest.mark.parametrize("size", [1e-310, 1e-30, 1.0, 1e14])
 @pytest.mark.parametrize("d", [1, 3, 384])
 def test_the_box_holds_any_numbers_exactly_enough(size: float, d: int) -> None:
     vectors = (np.random.default_rng(1).random((200, d)) + 7) * size
@@ -340,7 +340,9 @@ def test_torch_gives_the_same_bits(device: str) -> None:
 
 
 def test_one_corrupt_number_does_not_make_one_cluster_of_all() -> None:
-    vectors = np.random.default_rng(0).normal(size=(50, 4))
+    vectors = make_blobs(60, 4, centers=3, cluster_std=0.1, random_state=2)[0]
     vectors[7, 2] = 1e30
-    with pytest.raises(ValueError, match=r"embedding has numbers up to 1e\+30"):
-        run(Kmeans(metric="l2", clusters=3, seed=1), pa.table({"embedding": column(vectors)}))
+    found = run(Kmeans(metric="l2", clusters=3, seed=1), pa.table({"embedding": column(vectors)}))
+    labels = found["cluster"].to_pylist()
+    assert labels[7] is None
+    assert len({*labels} - {None}) == 3

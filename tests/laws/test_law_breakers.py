@@ -74,7 +74,7 @@ BROKEN = {
     ),
     "a type that was not promised": (
         "def columns(self, batch, uses):\n    return {'n': batch.column('words').cast(pa.int32())}",
-        {"rows": r"ValueError: columns gave n as int32 x 1, but promised int64 x 1 \("},
+        {"rows": r"ValueError: columns gave n as int32 x 1, but promised int64 x 1; `on_error"},
     ),
     "a row too few": (
         "def columns(self, batch, uses):\n    return {'n': batch.column('words').drop_null()[1:]}",
