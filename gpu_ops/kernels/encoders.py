@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from gpu_ops.kernels.causal_lm import CPU_BUDGET
-from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, folder_of, unusable
+from gpu_ops.kernels.model_folders import check_name, fast_tokenizer, folder_of, plain_tokenizer, unusable
 from gpu_ops.kernels.networks import check_vocabulary, config_of, longest_input, network_of, resolve_dtype
 from gpu_ops.kernels.packing import Int64s, for_packs
 from gpu_ops.kernels.tokens import Ids
@@ -123,7 +123,7 @@ def load_sentence_model(
         )
     network = network.eval().requires_grad_(False).to(kind)
     prompt = prefix if prefix is not None else network.prompts.get(network.default_prompt_name or "") or ""
-    fast = _plain(model, network.tokenizer)
+    fast = plain_tokenizer(model, network.tokenizer)
     extra: dict[str, int] = {}
     if prompt and any(isinstance(part, Pooling) and not part.include_prompt for part in network):
         encoded = fast.encode(prompt, add_special_tokens=False)
@@ -226,7 +226,7 @@ def _encoder(
     max_tokens: int | None,
     batch_tokens: int,
 ) -> Encoder:
-    fast, most = _plain(model, tokenizer), longest_input(network, config)
+    fast, most = plain_tokenizer(model, tokenizer), longest_input(network, config)
     window = max_tokens or min(tokenizer.model_max_length, most)
     before, after = _specials(fast)
     if window > most:
@@ -242,16 +242,6 @@ def _encoder(
     pad = pad if pad < inner.get_input_embeddings().num_embeddings else 0  # it is masked
     budget = batch_tokens if device.startswith("cuda") else min(batch_tokens, CPU_BUDGET)
     return Encoder(forward, fast, before, after, pad, window, budget, device, network)
-
-
-def _plain(model: str, tokenizer: Any) -> Any:
-    """The tokenizers.Tokenizer, which neither truncates nor pads."""
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    if fast is None:
-        raise ValueError(f"{model}: it has no fast tokenizer (tokenizer.json); save one with the model")
-    fast.no_truncation()
-    fast.no_padding()
-    return fast
 
 
 def _specials(tokenizer: Any) -> tuple[Ids, Ids]:

@@ -73,7 +73,7 @@ def unusable(model: str, is_folder: bool, kind: str, error: Exception) -> Except
 
 
 def fast_tokenizer(model: str, is_folder: bool) -> Any:
-    """The transformers tokenizer, which neither truncates nor pads. ValueError when it is no fast one."""
+    """The transformers tokenizer, its fast one plain. ValueError when there is none, or no fast one."""
     from transformers import AutoTokenizer
 
     if is_folder and not any(any(Path(model).glob(name)) for name in _TOKENIZERS):
@@ -86,8 +86,17 @@ def fast_tokenizer(model: str, is_folder: bool) -> Any:
         raise ValueError(
             f"{model}: its tokenizer does not load (a tokenizer.json is needed): {error}"
         ) from error
-    if not tokenizer.is_fast:
-        raise ValueError(f"{model}: it has no fast tokenizer (tokenizer.json); save one with the model")
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    plain_tokenizer(model, tokenizer)
     return tokenizer
+
+
+def plain_tokenizer(model: str, tokenizer: Any) -> Any:
+    """The tokenizers.Tokenizer of a transformers tokenizer, which neither truncates nor pads.
+
+    ValueError when it is no fast one."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None or not tokenizer.is_fast:
+        raise ValueError(f"{model}: it has no fast tokenizer (tokenizer.json); save one with the model")
+    fast.no_truncation()
+    fast.no_padding()
+    return fast

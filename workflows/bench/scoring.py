@@ -18,12 +18,6 @@ hf-1's.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +25,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflows.bench import measure
+from workflows.bench.in_turn import COST_HEAD, Costs, Scorer, arguments, cost_cells, run_all, score_here
 from workflows.bench.tables import table
 
 HF_BATCHES = (1, 4, 16, 64)
 TAMIS_ROWS = 512  # as the engines give them
-Scorer = Callable[[list[str]], np.ndarray]
 
 
 def texts(corpus: Path, documents: int) -> list[str]:
@@ -106,34 +99,6 @@ def scorer(name: str, model: str, max_tokens: int) -> Scorer:
     return tamis(model, max_tokens, name == "tamis-loss")
 
 
-def child(name: str, args: argparse.Namespace) -> None:
-    """Score, and write what it took and gave."""
-    import torch
-
-    torch.set_num_threads(args.threads)
-    some = texts(args.corpus, args.documents)
-    score = scorer(name, args.model, args.max_tokens)
-    score(some[:4])
-    wall, cpu = time.perf_counter(), time.process_time()
-    losses = score(some)
-    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "documents": len(some)}
-    np.save(args.out / f"{name}.npy", losses)
-    (args.out / f"{name}.json").write_text(json.dumps(cost))
-
-
-def run_child(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """One scorer in a process of its own."""
-    command = [sys.executable, "-m", "workflows.bench.scoring", args.model, args.corpus, args.out]
-    command += ["--documents", args.documents, "--max-tokens", args.max_tokens, "--threads", args.threads]
-    whole, log = args.out / f"{name}.whole.json", args.out / f"{name}.log"
-    parts = [sys.executable, "-S", measure.__file__, whole, log, *command, "--child", name]
-    subprocess.run([str(part) for part in parts], check=True)
-    cost = json.loads(whole.read_text())
-    if cost["exit"]:
-        raise SystemExit(f"{name} failed; the end of {log}:\n{log.read_text()[-2000:]}")
-    return {**json.loads((args.out / f"{name}.json").read_text()), "peak_bytes": cost["peak_bytes"]}
-
-
 def smollm2(folder: Path) -> str:
     """SmolLM2-135M-Instruct as a folder with safetensors weights, made from the package's GGUF file."""
     if not (folder / "model.safetensors").exists():
@@ -155,45 +120,26 @@ def smollm2(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--documents", type=int, default=512)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", help="scorers, with commas; all when not given")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = arguments(__doc__, documents=512, repeats=3)
     if args.model == "smollm2":
         args.model = smollm2(args.out / "smollm2")
     if args.child:
-        child(args.child, args)
+        some = texts(args.corpus, args.documents)
+        score_here(args, lambda: scorer(args.child, args.model, args.max_tokens), some, warm=4)
         return
     every = ("tamis", "tamis-loss", *(f"hf-{batch}" for batch in HF_BATCHES))
-    names = args.only.split(",") if args.only else every
-    costs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for _ in range(args.repeats):
-        for name in names:
-            costs[name].append(run_child(name, args))
-    print(report(args.out, costs))
+    print(report(args.out, run_all(args, "workflows.bench.scoring", every)))
 
 
-def report(out: Path, costs: dict[str, list[dict[str, float]]]) -> str:
+def report(out: Path, costs: Costs) -> str:
     """One line for each scorer."""
     oracle = np.load(out / "hf-1.npy") if "hf-1" in costs else None
     rows = []
     for name, runs in costs.items():
-        wall, cpu = min(run["wall_s"] for run in runs), min(run["cpu_s"] for run in runs)
         losses = np.load(out / f"{name}.npy")
         error = "-" if oracle is None else f"{np.abs(losses - oracle).max():.1e}"
-        peak = max(run["peak_bytes"] for run in runs)
-        rows.append(
-            [name, f"{len(losses) / wall:.1f}", f"{wall:.2f}", f"{cpu:.2f}", f"{peak / 1e6:.0f}", error]
-        )
-    return table(["", "documents/s", "wall s", "CPU-s", "peak MB", "error"], rows)
+        rows.append([name, *cost_cells(len(losses), runs), error])
+    return table(["", *COST_HEAD, "error"], rows)
 
 
 if __name__ == "__main__":

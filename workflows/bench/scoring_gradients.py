@@ -20,11 +20,6 @@ is that of the tokenizer.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +27,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from workflows.bench import measure
-from workflows.bench.scoring import Scorer, smollm2, texts
+from workflows.bench.in_turn import COST_HEAD, Costs, Scorer, arguments, cost_cells, run_all, score_here
+from workflows.bench.scoring import smollm2, texts
 from workflows.bench.tables import table
 
 CHARS = 8
@@ -135,48 +130,17 @@ def scorer(name: str, model: str, max_tokens: int) -> Scorer:
     return loop(model, max_tokens) if name == "loop" else tamis(name, model, max_tokens)
 
 
-def child(name: str, args: argparse.Namespace) -> None:
-    """Score, and write what it took and gave."""
-    import torch
-
-    torch.set_num_threads(args.threads)
-    some = [text[: CHARS * args.max_tokens] for text in texts(args.corpus, args.documents)]
-    score = scorer(name, args.model, args.max_tokens)
-    score(some[:2])
-    wall, cpu = time.perf_counter(), time.process_time()
-    norms = score(some)
-    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    np.save(args.out / f"{name}.npy", norms)
-    (args.out / f"{name}.json").write_text(json.dumps(cost))
-
-
-def run_child(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """One scorer in a process of its own."""
-    command = [sys.executable, "-m", "workflows.bench.scoring_gradients", args.model, args.corpus, args.out]
-    command += ["--documents", args.documents, "--max-tokens", args.max_tokens, "--threads", args.threads]
-    whole, log = args.out / f"{name}.whole.json", args.out / f"{name}.log"
-    parts = [sys.executable, "-S", measure.__file__, whole, log, *command, "--child", name]
-    subprocess.run([str(part) for part in parts], check=True)
-    cost = json.loads(whole.read_text())
-    if cost["exit"]:
-        raise SystemExit(f"{name} failed; the end of {log}:\n{log.read_text()[-2000:]}")
-    return {**json.loads((args.out / f"{name}.json").read_text()), "peak_bytes": cost["peak_bytes"]}
-
-
-def report(out: Path, costs: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+def report(out: Path, costs: Costs) -> Iterator[str]:
     """One line for each scorer, and how unequal the norms are."""
     exact = np.load(out / "loop.npy") if "loop" in costs else None
     rows = []
     for name, runs in costs.items():
-        wall, cpu = min(run["wall_s"] for run in runs), min(run["cpu_s"] for run in runs)
         norms = np.load(out / f"{name}.npy")
-        row = [name, f"{len(norms) / wall:.2f}", f"{wall:.2f}", f"{cpu:.2f}"]
-        row.append(f"{max(run['peak_bytes'] for run in runs) / 1e6:.0f}")
         same = exact is not None and name not in ("bound", "last")
-        row.append(f"{np.abs(norms / exact - 1).max():.1e}" if same else "-")
-        row.append("-" if exact is None else f"{np.corrcoef(_ranks(norms), _ranks(exact))[0, 1]:.2f}")
-        rows.append(row)
-    yield table(["", "documents/s", "wall s", "CPU-s", "peak MB", "error", "Spearman"], rows)
+        error = f"{np.abs(norms / exact - 1).max():.1e}" if same else "-"
+        rank = "-" if exact is None else f"{np.corrcoef(_ranks(norms), _ranks(exact))[0, 1]:.2f}"
+        rows.append([name, *cost_cells(len(norms), runs), error, rank])
+    yield table(["", *COST_HEAD, "error", "Spearman"], rows)
     if exact is not None:
         yield f"(mean norm)^2 / mean norm^2: {exact.mean() ** 2 / np.square(exact).mean():.3f}"
 
@@ -186,29 +150,14 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--documents", type=int, default=60)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--only", help="scorers, with commas; all when not given")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = arguments(__doc__, documents=60, repeats=2)
     if args.model == "smollm2":
         args.model = smollm2(args.out / "smollm2")
     if args.child:
-        child(args.child, args)
+        some = [text[: CHARS * args.max_tokens] for text in texts(args.corpus, args.documents)]
+        score_here(args, lambda: scorer(args.child, args.model, args.max_tokens), some, warm=2)
         return
-    names = args.only.split(",") if args.only else SCORERS
-    costs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for _ in range(args.repeats):
-        for name in names:
-            costs[name].append(run_child(name, args))
-    print("\n".join(report(args.out, costs)))
+    print("\n".join(report(args.out, run_all(args, "workflows.bench.scoring_gradients", SCORERS))))
 
 
 if __name__ == "__main__":
