@@ -65,11 +65,7 @@ class DropoutPasses(ScoreOp):
         return noisy(load(self.model, device, self.dtype, self.batch_tokens), self.dropout)
 
     def prepare(self, batch: pa.RecordBatch, model: NoisyLm) -> Prepared:
-        from gpu_ops.kernels.tokens import encode, strings
-
-        texts = strings(batch.column("text"))
-        documents = encode(model.lm.tokenizer, texts, self.max_tokens, model.lm.bos is None)
-        return documents, np.asarray(batch.column("key"))
+        return model.lm.documents(batch.column("text"), self.max_tokens), np.asarray(batch.column("key"))
 
     def columns(self, prepared: Prepared, model: NoisyLm) -> Columns:
         from gpu_ops.kernels.noisy_lm import mutual_information

@@ -83,10 +83,8 @@ class GradNorm(ScoreOp):
 
     def prepare(self, batch: pa.RecordBatch, model: CausalLm) -> list[np.ndarray]:
         """Every text's token ids."""
-        from gpu_ops.kernels.tokens import encode, strings
-
         limit = model.window if self.max_tokens is None else min(self.max_tokens, model.window)
-        return [found.ids for found in encode(model.tokenizer, strings(batch.column("text")), limit)]
+        return [found.ids for found in model.documents(batch.column("text"), limit)]
 
     def columns(self, prepared: list[np.ndarray], model: CausalLm) -> Columns:
         from gpu_ops.kernels.sequence_norms import full, last_layer, sequence_norms

@@ -80,9 +80,7 @@ class LmLoss(ScoreOp):
         return load(self.model, device, self.dtype, self.batch_tokens)
 
     def prepare(self, batch: pa.RecordBatch, model: CausalLm) -> list[Document]:
-        from gpu_ops.kernels.tokens import encode, strings
-
-        return encode(model.tokenizer, strings(batch.column("text")), self.max_tokens, model.bos is None)
+        return model.documents(batch.column("text"), self.max_tokens)
 
     def columns(self, prepared: list[Document], model: CausalLm) -> Columns:
         from gpu_ops.kernels.token_stats import document_stats

@@ -65,11 +65,7 @@ class Surprisal(ScoreOp):
         return load(self.model, device, self.dtype, self.batch_tokens)
 
     def prepare(self, batch: pa.RecordBatch, model: CausalLm) -> Prepared:
-        from gpu_ops.kernels.tokens import encode, strings
-
-        texts = strings(batch.column("text"))
-        documents = encode(model.tokenizer, texts, self.max_tokens, model.bos is None)
-        return documents, np.asarray(batch.column("key"))
+        return model.documents(batch.column("text"), self.max_tokens), np.asarray(batch.column("key"))
 
     def columns(self, prepared: Prepared, model: CausalLm) -> Columns:
         from gpu_ops.kernels.token_stats import document_stats

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import nn
 
 from gpu_ops.kernels.head_stats import Head
 from gpu_ops.kernels.model_folders import fast_tokenizer
 from gpu_ops.kernels.networks import check_vocabulary, longest_input, network_of
+from gpu_ops.kernels.tokens import Document, encode, strings
 
 FALLBACK_LOGITS = 1 << 28  # logits that one pass may hold where the head is unknown: 1 GiB of float32
 
@@ -37,6 +39,10 @@ class CausalLm:
     window: int
     budget: int
     device: str
+
+    def documents(self, texts: pa.Array, max_tokens: int | None) -> list[Document]:
+        """The tokens of every text that are scored (see `encode`)."""
+        return encode(self.tokenizer, strings(texts), max_tokens, skip_first=self.bos is None)
 
 
 def load(model: str, device: str, dtype: str = "auto", batch_tokens: int = 16384) -> CausalLm:
