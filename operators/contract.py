@@ -78,6 +78,14 @@ class Explained(ABC):
         """Lines for the plan: a function of the fields alone."""
 
 
+class Telling(ABC):
+    """Mixed into folds and fits whose artifact has figures that whoever reads the run must see."""
+
+    @abstractmethod
+    def tell(self, state: Artifact) -> str:
+        """Lines for the end of the run and the report: a function of the fields and the artifact alone."""
+
+
 class ColumnOp(Operator):
     """An operator that runs over batches of rows.
 
@@ -160,9 +168,14 @@ class FoldOp(ColumnOp):
 class FitOp(ColumnOp):
     """A row meets a training run over all rows, one job."""
 
+    @property
+    def columns_read(self) -> Reads:
+        """What of `reads` the batches of `columns` hold: all of it, where an operator does not say less."""
+        return self.reads
+
     @abstractmethod
     def fit(self, rows: Iterator[pa.RecordBatch], device: str, uses: Uses) -> Artifact:
-        """The fitted arrays."""
+        """The fitted arrays. Rows come in the order of their uids."""
 
     @abstractmethod
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:

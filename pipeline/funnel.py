@@ -43,6 +43,7 @@ class Step:
     inputs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     parts: list[Node] = field(default_factory=list)
+    tells: list[str] = field(default_factory=list)
     rows_bar: list[Segment] = field(default_factory=list)
     bytes_bar: list[Segment] = field(default_factory=list)
 
@@ -84,7 +85,8 @@ def _node_step(face: str, members: Sequence[Node], owner: Mapping[str, str]) -> 
     parts = [n for n in members if n["name"] != face]
     node = whole(next(n for n in members if n["name"] == face), parts)
     uses = tuple(u for u in outside("uses") if u not in inputs)
-    return Step(face, "node", node, inputs=inputs, uses=uses, parts=parts)
+    tells = [line for n in members for line in (n.get("tells") or "").splitlines()]
+    return Step(face, "node", node, inputs=inputs, uses=uses, parts=parts, tells=tells)
 
 
 def whole(face: Node, parts: Iterable[Node]) -> Node:
@@ -98,6 +100,12 @@ def whole(face: Node, parts: Iterable[Node]) -> Node:
     for node in (face, *dropping):
         gone.update(node.get("dropped") or {})
     return {**face, **came, "dropped": dict(gone)}
+
+
+def told(run: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What nodes say of what they found: the config's name of the node, and lines."""
+    nodes = [node for node in run.get("nodes") or [] if node.get("tells")]
+    return [(str(node["name"]).partition("/")[0], node["tells"].splitlines()) for node in nodes]
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -74,7 +74,9 @@ class Case:
                 return self.checked(op.columns(batch, state), batch) if op.adds else {}
             case FitOp():
                 state = op.fit(iter([batch]), "cpu", self.uses)
-                return self.checked(op.columns(batch, state), batch) if op.adds else {}
+                if not op.adds:
+                    return {}
+                return self.checked(op.columns(batch.select(list(op.columns_read)), state), batch)
             case ShuffleOp() | ReduceOp():
                 return self.checked(_exchanged(op, batch, self.uses), batch)
         raise TypeError(f"{self.name}: the laws do not know the shape of {type(op).__name__}")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from operators.contract import Telling
 from pipeline import books, details, dropped, ingest
 from pipeline.catalog import OpSpec
 from pipeline.compute import QUARANTINE
@@ -30,7 +31,7 @@ from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
 from pipeline.suggest import did_you_mean
-from pipeline.tasks import Done
+from pipeline.tasks import Done, artifact_name
 from pipeline.view import Alive
 
 if TYPE_CHECKING:
@@ -212,8 +213,15 @@ class Run:
             "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "computed_rows": computed,
             "cached_rows": counts.get("rows_in", 0) - computed, "rounds": self.driver.rounds.get(node.name),
             "key": node.key, "store_bytes": done.bytes,
-            "peak_memory_bytes": done.peak_memory_bytes or None,
+            "peak_memory_bytes": done.peak_memory_bytes or None, "tells": self._tells(node),
         }  # fmt: skip
+
+    def _tells(self, node: Node) -> str | None:
+        """What the operator says of its artifact."""
+        operator = node.build()
+        if not isinstance(operator, Telling):
+            return None
+        return operator.tell(self.store.get_artifact(artifact_name(node.key)))
 
     def _asked(self, node: Node) -> tuple[str, dict[str, Any], OpSpec]:
         """What the config asked for under this name: the recipe, where the node is a recipe's face."""

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.funnel import whole
+from pipeline.funnel import told, whole
 from pipeline.units import NONE, count, known, nbytes, number, percent, seconds, short
 from pipeline.verdict import MEANS, TITLES, verdict
 
@@ -32,6 +32,8 @@ def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = N
     for node in _faces(run) if narrow else []:
         if _reasons(node):
             console.print(f"{node['name']} dropped {_reasons(node)}", soft_wrap=True)
+    for name, lines in told(run):
+        console.print(f"{name}: " + "\n  ".join(lines), soft_wrap=True)
     for export in run.get("exports") or []:
         console.print(_export(export), soft_wrap=True)
     train = run.get("train")

@@ -31,7 +31,7 @@ from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import Outbox
 from pipeline.nodes import Node
 from pipeline.store import Store
-from pipeline.view import Mask, Rows, ShardView
+from pipeline.view import Column, Mask, Rows, ShardView
 
 WHERE_ROWS = 65_536  # of a column that says which rows are wanted, at once
 SCORE_ROWS = 512  # a score is committed after so many rows of a shard: the most that a kill can cost
@@ -83,6 +83,14 @@ class Work:
     outbox: Outbox | None = None
     done: Done = field(default_factory=Done)
 
+    @property
+    def reads(self) -> dict[str, Column]:
+        """What the operator's method is given."""
+        every = self.job.node.reads
+        if self.job.role == "columns" and isinstance(self.operator, FitOp):
+            return {name: every[name] for name in self.operator.columns_read}
+        return every
+
 
 def scan(context: Scan, index: int) -> dict[str, Done]:
     """Run all jobs over one shard in one pass; idempotent: what is committed is not done again."""
@@ -90,7 +98,7 @@ def scan(context: Scan, index: int) -> dict[str, Done]:
     view = ShardView(context.store, context.manifest, index)
     works = [w for job in context.jobs if (w := _begin(view, job)) is not None]
     wanting = [w for w in works if w.mask.any()]
-    reading = [w for w in wanting if view.source_columns(w.job.node.reads)]
+    reading = [w for w in wanting if view.source_columns(w.reads)]
     _pass(view, reading)
     _pass(view, [w for w in wanting if w not in reading])
     for work in works:
@@ -103,7 +111,7 @@ def _pass(view: ShardView, works: Sequence[Work]) -> None:
     """One pass over the rows that any of the works wants."""
     if not works:
         return
-    source = set[str]().union(*(view.source_columns(w.job.node.reads) for w in works))
+    source = set[str]().union(*(view.source_columns(w.reads) for w in works))
     rows = np.flatnonzero(np.logical_or.reduce([w.mask for w in works])).astype(np.uint32)
     for some, read in view.read(source, rows, min(w.job.batch_rows for w in works)):
         for work in works:
@@ -172,7 +180,7 @@ def _feed(view: ShardView, work: Work, rows: Rows, read: pa.RecordBatch | None) 
         rows = rows[mine]
         read = None if read is None else read.filter(pa.array(mine))
     if len(rows):
-        _apply(view, work, rows, view.assemble(work.job.node.reads, rows, read))
+        _apply(view, work, rows, view.assemble(work.reads, rows, read))
         work.done.rows += len(rows)
     work.done.seconds += time.perf_counter() - began
     work.done.cpu_seconds += time.thread_time() - cpu

@@ -165,7 +165,8 @@ def run_shape(world: World, name: str, op: c.ColumnOp, batches: Batches, uses: c
             return [op.columns(batch, world.artifacts[name]) for batch in batches] if op.adds else []
         case c.FitOp():
             world.artifacts[name] = op.fit(iter(batches), "cpu", uses)
-            return [op.columns(batch, world.artifacts[name]) for batch in batches] if op.adds else []
+            parts = [batch.select(list(op.columns_read)) for batch in batches] if op.adds else []
+            return [op.columns(batch, world.artifacts[name]) for batch in parts]
         case c.ShuffleOp() | c.ReduceOp():
             return exchange(world, op, batches, uses)
     raise TypeError(f"{type(op).__name__} has no shape")

@@ -100,6 +100,18 @@ def distances_from(points: Points, chosen: Sequence[int] | Int64s) -> Float64s:
     return distance
 
 
+def stand_for(points: Points, chosen: Int64s, rows: npt.NDArray[np.bool_]) -> Float64s:
+    """(m,) of how many of these rows (n,) each chosen point is the nearest one; of equals the first."""
+    place, best = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
+    step = max(1, min(COLUMNS, 2**24 // max(len(points), 1)))
+    for start in range(0, len(chosen), step):
+        far = points.distances_to(chosen[start : start + step])
+        for i in range(far.shape[1]):
+            nearer = far[:, i] < best
+            place[nearer], best[nearer] = start + i, far[nearer, i]
+    return np.bincount(place[rows], minlength=len(chosen)).astype(np.float64)
+
+
 def k_center(
     points: Points,
     k: int,

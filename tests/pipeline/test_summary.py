@@ -52,6 +52,19 @@ def test_tokens_are_shown_where_they_are_known() -> None:
     assert "quarantined 7" in text
 
 
+def test_what_operators_found_is_told_under_the_name_of_the_config() -> None:
+    part = {
+        **NODE,
+        "name": "pick/gap",
+        "face": False,
+        "recipe": "pick",
+        "tells": "ESS 12.5 of 100\nsecond line",
+    }
+    lines = printed({**RUN, "nodes": [part, {**NODE, "name": "pick", "tells": None}]}).splitlines()
+    at = lines.index("pick: ESS 12.5 of 100")
+    assert lines[at + 1] == "  second line"
+
+
 def test_trained_arms_with_their_spread() -> None:
     final = {"macro": {"mean": 2.0, "std": 0.01}, "all": {"mean": 2.1, "std": 0.02}}
     domains = {"python": {"mean": 1.5, "std": 0.1}, "rust": {"mean": 2.5, "std": None}}

@@ -1,0 +1,50 @@
+"""k-center: rows such that every other one is near one of them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gpu_ops.kernels.greedy import Dense, distances_from, k_center, stand_for
+from gpu_ops.kernels.pool import Pool, Wanted
+from gpu_ops.kernels.selecting import Choice, SelectOp, filled_up
+
+
+class KCenter(SelectOp):
+    """Chooses rows one after the other, each the farthest from those chosen before (a core-set).
+
+    Greedy k-center (Gonzalez 1985; Sener & Savarese 2018, arXiv 1708.00489, algorithm 1): the largest
+    Euclidean distance of a row from the nearest chosen one is at most twice that of the best k rows. Without
+    rows chosen before, the first is the one nearest to the mean of all, as its radius is the smallest.
+
+    What to expect: it takes outliers first, by construction. With 15 % of TREC it was worse than random rows
+    (.791 against .812), with 100 rows much worse (.491 against .604): drop outliers before (`density`), or
+    use `weighted_kmeans`.
+
+    `weight` counts the rows nearest to each chosen one, itself included. Memory: 16 bytes a row beside the
+    pool; a step reads all embeddings once.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"keep_rows": 7},
+        {"keep_share": 0.5, "labelled": "domain", "group": "label", "mark": True},
+    )
+
+    embedding: str = "embedding"
+    """The column of embeddings: lists of floats, all of one length."""
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(vectors=[self.embedding])
+
+    def choose(self, pool: Pool, k: int, device: str) -> Choice:
+        x = pool.vectors[self.embedding]
+        points, taken = Dense(x), np.flatnonzero(pool.taken)
+        if len(taken):
+            chosen = k_center(points, k, distance=distances_from(points, taken)).index
+        else:
+            mean = np.mean(x, axis=0, dtype=np.float64)
+            chosen = k_center(points, k, int(np.argmin(points.square_norms - 2 * (x @ mean)))).index
+        chosen = filled_up(chosen, pool, k)
+        return Choice(chosen, stand_for(points, chosen, ~pool.taken))
