@@ -42,8 +42,8 @@ Uses = Mapping[str, Artifact]
 
 @dataclass(frozen=True)
 class UserFile:
-    """Marks a field that names a file or folder, or a tuple of them: the plan resolves it against the
-    config's folder, and its content, not its name, enters the operator's identity."""
+    """Marks a field that names a file or folder, a tuple of them, or a mapping of names to them: the plan
+    resolves it against the config's folder, and its content, not its name, enters the operator's identity."""
 
     what: str = "file"
     hub: bool = False  # a hub name (`org/model`) is accepted where no such folder exists

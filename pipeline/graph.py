@@ -138,6 +138,10 @@ class Graph:
                 resolved[key] = self._path(value, mark, f"{where}: {name}.{key}")
             elif mark is not None and isinstance(value, list | tuple):
                 resolved[key] = [self._path(path, mark, f"{where}: {name}.{key}") for path in value]
+            elif mark is not None and isinstance(value, dict):
+                resolved[key] = {
+                    k: self._path(path, mark, f"{where}: {name}.{key}.{k}") for k, path in value.items()
+                }
             if key == "seed" and value is None:
                 resolved[key] = int(key_of(self.config.seed, name)[:15], 16)
         return resolved

@@ -126,6 +126,8 @@ def identity_of(op: Operator) -> dict[str, Any]:
             fields[name] = content_identity(value)
         elif isinstance(value, list):
             fields[name] = [content_identity(path) for path in value]
+        elif isinstance(value, dict):
+            fields[name] = {key: content_identity(path) for key, path in value.items()}
     return fields
 
 
