@@ -25,9 +25,10 @@ class Bm25(Recipe):
     the row of the target whose list it is; and `rank`, from 0, the order by best rank, then score, of
     those that stay; null for others. The others go as "not_selected".
 
-    What to expect: precision rises with it as with `dsir`, but by less: in a study with short chunks 1,000
-    of 14,000 had .43 / .36 / .78 documents of the target against .54 / .52 / .91 by DSIR. It finds neighbours
-    of single examples, so it suits targets of several kinds, and takes near-copies of an example first.
+    What to expect: of documentation in 15 domains the first 300 of 4,150 held .73 to .79 documents of the
+    target's domain, against .79 to .95 by `dsir`; a bigram model of its first 2 to 5 % was less perplexed
+    by the target than one of as many documents of the highest means of `dsir`. It finds neighbours of
+    single examples, so it suits targets of several kinds, and takes near-copies of an example first.
 
     Two passes over the input (document frequencies; scores). All documents meet all
     examples with which they share a word: time grows with the target. Memory: 16 bytes x examples x `top`,

@@ -10,6 +10,14 @@ come from one `tamis run` of a pool. Prints precision at 100 and 300, per cent o
 the same seed; then, by the share that is kept, precision, KL reduction and perplexity on the test documents
 of a bigram model of words trained on the kept ones. Two controls: random against random, and DSIR's scores
 permuted.
+
+Found (4 domains, 5 seeds, 4 minutes): precision at 300, mean / sum / BM25, python .794 / .829 / .741, rust
+.859 / .803 / .751, database .838 / .819 / .734, cpp .953 / .953 / .785, random .07. Both controls tie with
+random, but in database, where random was lucky at 100 (again: -.040 +- .008). BM25 has the lower precision,
+but models of its first 2 and 5 % beat those of the highest means in all domains. The curve is U-shaped: 10 %
+(database: 20 %) of the pool beats all of it by 12 / 21 / 16 / 40 % of perplexity. Sums correlate with
+length by -.48 to -.59, means by +.28 to -.09; the ESS of sums is 1, so that Gumbel noise of temperature 1
+changes nothing; with means a temperature of 0.1 costs 5 to 26 points of precision at 300: use 0.
 """
 
 from __future__ import annotations
