@@ -29,12 +29,16 @@ IN_MEMORY = 1 << 30  # bytes of one column's vectors from which on they are kept
 
 @dataclass(frozen=True)
 class Wanted:
-    """The columns to gather: vectors of floats, numbers, and labels (strings, integers or booleans)."""
+    """The columns to gather: vectors of floats, numbers, and labels (strings, integers or booleans).
+
+    distributions: which of the vectors are probabilities, and of how many distributions one after the other.
+    They are divided by their sums; rows with a negative one, or with zeros alone, lack that vector."""
 
     vectors: Sequence[str] = ()
     numbers: Sequence[str] = ()
     labels: Sequence[str] = ()
     labelled: str | None = None  # says which rows were chosen before: true, or not null
+    distributions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -102,6 +106,8 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
         have = np.logical_and.reduce([np.isfinite(x) for x in values.values()], initial=True)
         have = np.broadcast_to(have, len(uid)).copy()
         found = {name: usable(batch.column(name), uid, vectors[name].width) for name in wanted.vectors}
+        for name, count in wanted.distributions.items():
+            found[name] = _distributions(name, *found[name], uid, count)
         for place, _ in found.values():
             with_it = np.zeros(len(uid), bool)
             with_it[place] = True
@@ -125,6 +131,20 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
         {name: x.labels() for name, x in labels.items()},
     )
     return pool, np.concatenate(apart), np.concatenate(before)
+
+
+def _distributions(name: str, place: Int64s, x: Float32s, uid: Int64s, count: int) -> tuple[Int64s, Float32s]:
+    """Those of the rows (m,) whose vectors (m, d) are so many distributions, and the distributions."""
+    if len(x) and x.shape[1] % count:
+        raise ValueError(
+            f"{name} has {x.shape[1]} numbers at uid {uid[place[0]]}, which are not {count} distributions: "
+            "say how many there are"
+        )
+    parts = x.astype(np.float64).reshape(len(x), count, x.shape[1] // count)
+    sums = parts.sum(axis=2, keepdims=True)
+    known = (parts >= 0).all(axis=(1, 2)) & (sums > 0).all(axis=(1, 2))
+    shares = parts[known] / sums[known]
+    return place[known], shares.reshape(len(shares), x.shape[1]).astype(np.float32)
 
 
 def _numbers(column: pa.Array) -> Float64s:

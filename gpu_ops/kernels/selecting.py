@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,14 @@ from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads
 @dataclass(frozen=True)
 class Choice:
     """index: (m,) different places in the pool, in the order in which they were chosen. weight: (m,) how many
-    rows each stands for, 1 where a method says nothing of it. figures: arrays that join the artifact."""
+    rows each stands for, 1 where a method says nothing of it. figures: arrays that join the artifact, those
+    of all groups one after the other. measured: (n,) of every row of the pool, NaN for those that a method
+    has nothing to say of; a column for each of the operator's `measures`."""
 
     index: Int64s
     weight: Float64s | None = None
     figures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    measured: Mapping[str, Float64s] = field(default_factory=dict)
 
 
 class SelectOp(FitOp):
@@ -34,6 +37,9 @@ class SelectOp(FitOp):
     or finite numbers that the method needs. Rows that `labelled` says were chosen before stay, and the choice
     goes on from them; their rank is null. The budget counts new rows alone.
     """
+
+    # Columns of float64 that `choose` measures for the rows of the pool, not only for the chosen ones.
+    measures: ClassVar[tuple[str, ...]] = ()
 
     keep_rows: Annotated[int, Field(ge=0)] | None = None
     """How many rows to choose; all, where there are fewer."""
@@ -82,18 +88,25 @@ class SelectOp(FitOp):
 
     @property
     def adds(self) -> Adds:
-        return {**({} if self.mark else {"drop": DROP}), "rank": pa.int64(), "weight": pa.float64()}
+        own = dict.fromkeys(self.measures, pa.float64())
+        return {**({} if self.mark else {"drop": DROP}), "rank": pa.int64(), "weight": pa.float64(), **own}
 
     def fit(self, rows: Iterator[pa.RecordBatch], device: str, uses: Uses) -> Artifact:
         """Artifact: `uid` (m,) of the chosen, ascending, with `rank` and `weight`; `apart` and `before`, uids
-        of rows that cannot be compared, and that were chosen before; and the method's own figures."""
+        of rows that cannot be compared, and that were chosen before; `pool`, the uids of all others, with
+        what was measured of them, if anything is; and the method's own figures."""
         pool, apart, before = gather(rows, self._wanted())
         choice = self._by_group(pool, device)
         weight = np.ones(len(choice.index)) if choice.weight is None else choice.weight
         uid = pool.uid[choice.index]
         order = np.argsort(uid)
         chosen = {"uid": uid[order], "rank": order, "weight": weight[order]}
-        return {**choice.figures, **chosen, "apart": apart, "before": before}
+        measured: Artifact = {}
+        if self.measures:
+            nothing = np.full(len(pool), np.nan)
+            measured = {name: choice.measured.get(name, nothing) for name in self.measures}
+            measured = {"pool": pool.uid, **measured}
+        return {**choice.figures, **chosen, **measured, "apart": apart, "before": before}
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid = np.asarray(batch.column("uid"))
@@ -106,13 +119,18 @@ class SelectOp(FitOp):
         for name, kind in (("rank", pa.int64()), ("weight", pa.float64())):
             values = state[name][place] if len(state[name]) else np.zeros(len(uid), state[name].dtype)
             out[name] = pa.array(values, kind, mask=~chosen)
+        if self.measures:
+            place, there = _found(uid, state["pool"])
+            for name in self.measures:
+                values = np.where(there, state[name][place] if len(state[name]) else np.nan, np.nan)
+                out[name] = pa.array(values, pa.float64(), mask=np.isnan(values))
         return out
 
     def _wanted(self) -> Wanted:
         """What the method wants, and what all selectors do."""
         own = self.wanted
         labels = [*own.labels, *([self.group] if self.group else [])]
-        return Wanted(own.vectors, own.numbers, labels, self.labelled)
+        return Wanted(own.vectors, own.numbers, labels, self.labelled, own.distributions)
 
     def _by_group(self, pool: Pool, device: str) -> Choice:
         """The whole budget, each group's part by itself; ranks go round the groups."""
@@ -131,7 +149,15 @@ class SelectOp(FitOp):
         index = np.concatenate([rows[choice.index] for rows, choice in parts])
         weights = [np.ones(len(c.index)) if c.weight is None else c.weight for _, c in parts]
         order = np.argsort(np.concatenate([np.arange(len(c.index)) for _, c in parts]), kind="stable")
-        return Choice(index[order], np.concatenate(weights)[order])
+        figures = {
+            name: np.concatenate([choice.figures[name] for _, choice in parts])
+            for name in parts[0][1].figures
+        }
+        measured = {name: np.full(len(pool), np.nan) for name in self.measures}
+        for rows, choice in parts:
+            for name in choice.measured:
+                measured[name][rows] = choice.measured[name]
+        return Choice(index[order], np.concatenate(weights)[order], figures, measured)
 
     def _budget(self, rows: int) -> int:
         """How many of so many rows are chosen; a share is the decimal as written: 0.29 of 100 is 29."""
