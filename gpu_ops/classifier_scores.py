@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from gpu_ops.kernels.class_columns import ADDS, GOLD, class_columns, gold_columns, numbers
+from gpu_ops.kernels.class_columns import (
+    ADDS,
+    GOLD,
+    PASSES,
+    class_columns,
+    gold_columns,
+    numbers,
+    pass_column,
+)
 from gpu_ops.kernels.uncertainty import bald
 from operators.contract import TEXT, Adds, Columns, Kind, ModelPath, Reads, ScoreOp
 
@@ -35,8 +43,9 @@ class ClassifierScores(ScoreOp):
     With `passes`: `bald`, the mutual information (nats) of label and weights over so many passes with
     dropout (Gal et al. 2017, arXiv 1703.02910): entropy of the mean distribution - mean entropy. Dropout
     masks depend on (seed, key) and the place alone, so that no batch changes them. Every dropout module of
-    the model is active (embeddings, hidden states, head); dropout of attention weights is not. The other
-    columns are those without dropout.
+    the model is active (embeddings, hidden states, head); dropout of attention weights is not. With
+    `keep_passes` also `pass_probabilities`, those of the first pass, then of the next, as `batch_bald` reads
+    them. The other columns are those without dropout.
 
     A text longer than the model's input is scored by its beginning. All columns are null for null, empty
     and blank texts. Needs a folder or hub name with safetensors weights and a fast tokenizer; no pickle is
@@ -49,6 +58,7 @@ class ClassifierScores(ScoreOp):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"model": "configs/examples/tiny_classifier", "labels": "label", "no_label": (-7,)},
         {"model": "configs/examples/tiny_classifier", "passes": 3, "seed": 5, "max_tokens": 20},
+        {"model": "configs/examples/tiny_classifier", "passes": 2, "keep_passes": True, "seed": 6},
     )
 
     model: ModelPath
@@ -59,6 +69,8 @@ class ClassifierScores(ScoreOp):
     """Labels that mean that there is none, as null does."""
     passes: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Passes with dropout, for `bald`; each costs as much as the scores themselves."""
+    keep_passes: bool = False
+    """Whether `pass_probabilities` is added: passes times classes numbers a row."""
     dropout: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The rate of dropout in these passes; by default the model's own."""
     seed: int | None = None
@@ -74,6 +86,8 @@ class ClassifierScores(ScoreOp):
     def _dropout_has_passes(self) -> Self:
         if self.dropout is not None and self.passes is None:
             raise ValueError(f"dropout = {self.dropout} does nothing without `passes`, such as `passes: 10`")
+        if self.keep_passes and self.passes is None:
+            raise ValueError("keep_passes = True does nothing without `passes`, such as `passes: 10`")
         return self
 
     @property
@@ -83,7 +97,8 @@ class ClassifierScores(ScoreOp):
 
     @property
     def adds(self) -> Adds:
-        return {**ADDS, **(GOLD if self.labels else {}), **({"bald": pa.float32()} if self.passes else {})}
+        passes = {"bald": pa.float32()} if self.passes else {}
+        return {**ADDS, **(GOLD if self.labels else {}), **passes, **(PASSES if self.keep_passes else {})}
 
     def load(self, device: str) -> Classifier:
         """The model and its tokenizer on `device`."""
@@ -122,4 +137,5 @@ class ClassifierScores(ScoreOp):
             key = np.asarray(batch.column("key"))[rows]
             passes = noisy_passes(model.noisy, inputs, key, self.seed or 0, self.passes)
             found["bald"] = numbers(rows, bald(passes), n)
+            found |= pass_column(rows, passes, n) if self.keep_passes else {}
         return found

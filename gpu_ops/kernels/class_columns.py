@@ -1,6 +1,6 @@
 """The columns of a classifier's log-probabilities, the same for every kind of classifier.
 
-Legend: n rows of a batch, m of them that have a distribution, K classes.
+Legend: n rows of a batch, m of them that have a distribution, K classes, T distributions of each.
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ ADDS: Adds = {
     "least_confidence": pa.float32(),
 }
 GOLD: Adds = {"p_label": pa.float32(), "loss": pa.float32(), "el2n": pa.float32()}
+PASSES: Adds = {"pass_probabilities": pa.list_(pa.float32())}
 
 
 def class_columns(rows: Int64s, log_p: Float64s, names: Sequence[str], n: int) -> Columns:
     """The columns of ADDS, null but for these rows. rows: (m,) ascending; log_p: (m, K)."""
-    lengths = np.zeros(n, np.int64)
-    lengths[rows] = log_p.shape[1]
-    lists = listed(lengths, np.exp(log_p).astype(np.float32).reshape(-1), pa.float32())
     predicted = np.full(n, None, object)
     predicted[rows] = [names[i] for i in log_p.argmax(axis=1)]
     measures = {
@@ -47,10 +45,16 @@ def class_columns(rows: Int64s, log_p: Float64s, names: Sequence[str], n: int) -
         "least_confidence": least_confidence,
     }
     return {
-        "probabilities": pa.ListArray.from_arrays(lists.offsets, lists.values, mask=pa.array(lengths == 0)),
+        "probabilities": _lists(rows, log_p, n),
         "predicted": pa.array(predicted, pa.string()),
         **{name: numbers(rows, how(log_p), n) for name, how in measures.items()},
     }
+
+
+def pass_column(rows: Int64s, log_p_TmK: Float64s, n: int) -> Columns:
+    """The column of PASSES: all of a row's distributions, one after the other; null but for these rows."""
+    passes, m, classes = log_p_TmK.shape
+    return {"pass_probabilities": _lists(rows, log_p_TmK.transpose(1, 0, 2).reshape(m, passes * classes), n)}
 
 
 def gold_columns(rows: Int64s, log_p: Float64s, label: Int64s, n: int) -> Columns:
@@ -70,3 +74,11 @@ def numbers(rows: Int64s, values: Float64s, n: int) -> pa.Array:
     found, absent = np.zeros(n, np.float32), np.ones(n, bool)
     found[rows], absent[rows] = values, False
     return pa.array(found, mask=absent)
+
+
+def _lists(rows: Int64s, log_p: Float64s, n: int) -> pa.Array:
+    """(n,) lists of the probabilities of log_p (m, c), null but for these rows."""
+    lengths = np.zeros(n, np.int64)
+    lengths[rows] = log_p.shape[1]
+    lists = listed(lengths, np.exp(log_p).astype(np.float32).reshape(-1), pa.float32())
+    return pa.ListArray.from_arrays(lists.offsets, lists.values, mask=pa.array(lengths == 0))

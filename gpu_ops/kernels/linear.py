@@ -35,13 +35,13 @@ def classifier(kind: Literal["logistic", "ridge"]) -> Any:
     return LogisticRegression(max_iter=ITERATIONS) if kind == "logistic" else RidgeClassifier()
 
 
-def fitted(model: Any, vectors: Any, label: Int64s) -> Any:
+def fitted(model: Any, vectors: Any, label: Int64s, weight: Float64s | None = None) -> Any:
     """The model, trained; that it stopped before it converged is no news."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(vectors, label)
+        return model.fit(vectors, label) if weight is None else model.fit(vectors, label, weight)
 
 
 def usable(column: pa.Array, uid: Int64s, dimensions: int = 0) -> tuple[Int64s, Float32s]:
@@ -125,12 +125,21 @@ class FittedHead:
         return log_softmax(vectors.astype(np.float64) @ self.coef.T + self.intercept)
 
 
-def fit_head(vectors: Float32s, label: Int64s, classes: int, standardise: bool, c: float) -> FittedHead:
+def fit_head(
+    vectors: Float32s,
+    label: Int64s,
+    classes: int,
+    standardise: bool,
+    c: float,
+    weight: Float64s | None = None,
+) -> FittedHead:
     """scikit-learn's logistic regression with its inverse regularisation `c`. The coefficients absorb the
-    standardisation. A class without a row gets the intercept -infinity; of one class alone all are 0."""
+    standardisation. A class without a row gets the intercept -infinity; of one class alone all are 0.
+    weight: (n,) how often each row counts; one of weight 0 is as good as none, but for the standardisation.
+    """
     wide = vectors.astype(np.float64)
     coef = np.zeros((classes, wide.shape[1]))
-    seen = np.unique(label)
+    seen = np.unique(label if weight is None else label[weight > 0])
     intercept = np.full(classes, -np.inf)
     intercept[seen] = 0
     if len(seen) < 2:
@@ -141,7 +150,10 @@ def fit_head(vectors: Float32s, label: Int64s, classes: int, standardise: bool, 
         scale = np.where(deviation > 0, deviation, 1)
     from sklearn.linear_model import LogisticRegression
 
-    model = fitted(LogisticRegression(C=c, max_iter=HEAD_ITERATIONS, tol=1e-6), (wide - mean) / scale, label)
+    wide = (wide - mean) / scale
+    if weight is not None:
+        wide, label, weight = wide[weight > 0], label[weight > 0], weight[weight > 0]
+    model = fitted(LogisticRegression(C=c, max_iter=HEAD_ITERATIONS, tol=1e-6), wide, label, weight)
     two = len(seen) == 2  # then there is one row of coefficients, for the second class
     coef[seen[1:] if two else seen] = model.coef_ / scale
     intercept[seen[1:] if two else seen] = model.intercept_

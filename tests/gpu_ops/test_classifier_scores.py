@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import entropy
 from scoring import scored
 from torch.nn.functional import cross_entropy, one_hot
 from transformers import (
@@ -122,6 +123,16 @@ def test_no_score_depends_on_the_batch_not_even_under_dropout():
     np.testing.assert_array_equal(other["entropy"].to_numpy(), together["entropy"].to_numpy())
 
 
+def test_the_passes_are_kept_one_after_the_other():
+    op = ClassifierScores(model=TINY, passes=4, keep_passes=True, seed=3)
+    found = scored(op, batch_of([*TEXTS, None]), op.load("cpu"))
+    assert found["pass_probabilities"].to_pylist()[5] is None
+    passes = np.array(found["pass_probabilities"].to_pylist()[:5]).reshape(5, 4, 2)
+    np.testing.assert_allclose(passes.sum(axis=2), 1, atol=1e-6)
+    entropies = entropy(passes.mean(axis=1), axis=1) - entropy(passes, axis=2).mean(axis=1)
+    np.testing.assert_allclose(found["bald"].to_pylist()[:5], entropies, atol=1e-6)
+
+
 def test_dropout_is_that_of_training_in_distribution():
     """Against the model in training mode, without dropout of attention weights: the first two moments."""
     op = ClassifierScores(model=TINY, passes=600, seed=1)
@@ -176,5 +187,7 @@ def test_models_that_are_no_trained_classifier_are_refused(tmp_path):
 def test_fields_are_checked():
     with pytest.raises(ValidationError, match="does nothing without `passes`"):
         ClassifierScores(model=TINY, dropout=0.1)
+    with pytest.raises(ValidationError, match="does nothing without `passes`"):
+        ClassifierScores(model=TINY, keep_passes=True)
     with pytest.raises(ValidationError):
         ClassifierScores(model=TINY, passes=1)
