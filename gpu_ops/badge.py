@@ -26,8 +26,9 @@ class Badge(SelectOp):
     give all distances.
 
     What to expect: on TREC (15 % labelled) .828 against .812 of random rows and .825 of the smallest margins.
-    It needs a model that knows something: with a first model of few rows its gradients are mostly noise. It
-    chooses mislabelled and odd rows more often than random does, as every choice of unsure rows.
+    With MiniLM embeddings against random rows, in points of accuracy: subjectivity, 350 labels, +1.9 +- .2
+    (margins +2.0, 20 seeds); banking77, 770 labels in batches of 154, +4.1 +- .3 (margins +3.7, 16 seeds).
+    With 10 % of wrong labels it chose no more of them than random rows have.
 
     `weight` counts the rows whose gradients are nearest to each chosen one's. Memory: 4 bytes a class and 40
     a row beside the pool; a step reads all embeddings and probabilities once. Rows whose probabilities are

@@ -26,9 +26,11 @@ class BatchBald(SelectOp, Telling):
     combinations, by systematic resampling with draws from (seed, key). Rows whose gain cannot be the largest,
     as gains only fall, are not looked at again, which with a sample is an approximation.
 
-    What to expect: T passes cannot tell more than log T nats together, so that the gains of a large batch
-    are all noise; the end of the run says how much of that is used up, and by which row nine tenths of it
-    are. Use many passes (the paper: 100), batches of at most tens of rows, and `badge` for larger ones.
+    What to expect: T passes cannot tell more than log T nats together, so that the gains of a large batch are
+    all noise; the end of the run says how much of that is used up, and by which row nine tenths of it are.
+    With ten members on subjectivity (six batches of ten rows, 20 seeds) it was as good as random rows (+.2 +-
+    .3 points) and as plain `mean_kl` (+.3 +- .2). Use many passes (the paper: 100), batches of at most tens
+    of rows, and `badge` for larger ones.
 
     `weight` is 1. Memory: 40 bytes a row and some 100 MB beside the pool, which holds passes times classes
     numbers a row, at most 4,096. Time: rows looked at x configurations x passes x classes, for each row

@@ -32,8 +32,10 @@ class Committee(FitOp):
     probability 0 for that member: with few rows a label that is a part of the disagreement. A member
     without any row takes all labels for equally likely.
 
-    What to expect: choose by `mean_kl` or `vote_entropy` with `uncertain`; votes tie often. What the members
-    differ by is sampling alone, as all of them are of one kind. Labelled rows are scored by members that
+    What to expect: choose with `uncertain`. Against random rows (MiniLM, ten members), in points of accuracy:
+    subjectivity, 350 labels, `vote_entropy` +1.8 +- .2, `mean_kl` +1.5 +- .2 (20 seeds); banking77, 770
+    labels, +1.0 +- .3 and -17 +- .6 (16 seeds). With many classes and few rows of each, `mean_kl` finds
+    the rows of classes that some samples lack: do not use it there. Labelled rows are scored by members that
     most likely saw them: for wrong labels use `classifier_head` with folds.
 
     All columns are null for rows without an embedding of numbers below 1e18, and everywhere without any

@@ -34,9 +34,11 @@ class Uncertain(SelectOp):
 
     What to expect: with two classes `margin`, `entropy` and `least_confidence` are the same order, and with
     many they are not: `margin` is the dependable one. On TREC with 15 % of the labels margin had .825,
-    least confidence .814, entropy .796 and random rows .812. It looks at each row by itself, so that a large
-    batch has many rows alike: `badge` and `weighted_kmeans` do not. The share of wrong labels among the
-    chosen is above that of the pool.
+    least confidence .814, entropy .796 and random rows .812. Against random rows, in points of accuracy
+    (MiniLM, logistic head): subjectivity, 350 labels, margin +2.0 +- .2 (20 seeds); banking77, 770 labels,
+    margin +3.7 +- .3, least confidence +2.2, entropy +.8, vote entropy +1.0, `mean_kl` -17 (16 seeds). It
+    looks at each row by itself, so that a large batch has many rows alike: `badge` does not. With 10 % of
+    wrong labels the chosen had no more of them than random ones: no measure has seen the label.
 
     `weight` is 1. Memory: 24 bytes a row beside the pool.
     """

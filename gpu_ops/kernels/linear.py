@@ -41,6 +41,7 @@ def fitted(model: Any, vectors: Any, label: Int64s, weight: Float64s | None = No
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # so few rows
         return model.fit(vectors, label) if weight is None else model.fit(vectors, label, weight)
 
 
