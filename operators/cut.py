@@ -66,6 +66,13 @@ class Cut(LoopOp):
     group: str | None = None
     """A column of strings or integers: each of its at most 4,096 values has a budget of its own."""
 
+    temperature: float | None = Field(None, gt=0)
+    """With a group: the budget is that of all groups together, and each gets a part of it in proportion to
+    its size to the power of 1 / temperature, what some cannot use going to the others."""
+
+    shares: dict[str | int, Annotated[float, Field(ge=0)]] | None = None
+    """As `temperature`, but the parts are in proportion to these numbers by group name ('*': others)."""
+
     reason: str = "budget"
     """Why the rows beyond the budget go."""
 
@@ -85,6 +92,7 @@ class Cut(LoopOp):
             raise ValueError(f"cut: {given[0]} and weight={self.weight!r} do not go together")
         if self.group is None and (given[0] == "keep_ratio" or isinstance(self._amount(), dict)):
             raise ValueError(f"cut: {given[0]}={self._amount()} needs a group column")
+        self._check_mix(given[0])
         return self
 
     @property
@@ -104,7 +112,7 @@ class Cut(LoopOp):
         fields |= {"group": self.group, "round": round}
         fields |= {"missing": "skip" if self.mark and self.missing == "drop" else self.missing}
         uses = {"last": "last.histogram"} if round else {}
-        return [Part("histogram", "cut_histogram", fields, uses)]
+        return [Part("histogram", "cut_histogram", fields | self._mix(), uses)]
 
     def done(self, state: Artifact, round: int) -> bool:
         return bool(state["settled"].all())
@@ -121,6 +129,21 @@ class Cut(LoopOp):
             return {"within": pa.array(kept, pa.bool_(), mask=~valid)}
         reasons = np.where(valid, np.where(kept, -1, 0), 1)
         return {"drop": drop_column(reasons, [self.reason, "no_score"])}
+
+    def _check_mix(self, budget: str) -> None:
+        if not self._mix():
+            return
+        if self.temperature is not None and self.shares is not None:
+            raise ValueError(f"cut: temperature={self.temperature} and shares={self.shares}, give one")
+        if self.group is None or budget == "keep_ratio" or isinstance(self._amount(), dict):
+            raise ValueError(
+                "cut: temperature and shares need a group column, and one budget for all groups together"
+            )
+
+    def _mix(self) -> dict[str, Any]:
+        """The fields that share one budget among groups, where they are given."""
+        mix = {"temperature": self.temperature, "shares": self.shares}
+        return {name: value for name, value in mix.items() if value is not None}
 
     def _amount(self) -> int | float | dict[str | int, int]:
         return next(value for name in _BUDGETS if (value := getattr(self, name)) is not None)

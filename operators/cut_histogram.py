@@ -21,6 +21,7 @@ from operators.kernels.grouping import (
     places_of,
     show_name,
 )
+from operators.kernels.mixing import mixed
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -62,6 +63,12 @@ class CutHistogram(FoldOp):
 
     group: str | None = None
     """The column whose every value has a budget of its own."""
+
+    temperature: float | None = Field(None, gt=0)
+    """The amount is that of all groups, who share it in proportion to size^(1 / temperature)."""
+
+    shares: dict[str | int, float] | None = None
+    """The amount is that of all groups, who share it in proportion to these numbers, by name."""
 
     missing: Literal["drop", "error", "skip"] = "drop"
     """Rows whose `by` is null count as rows there are, are an error, or do not count."""
@@ -163,6 +170,10 @@ class CutHistogram(FoldOp):
         amounts = state["all_rows"] if self.weight is None else state["all_weight"]
         if isinstance(self.amount, dict):
             return self._named_budgets(state["names"], self.amount)
+        if self.temperature is not None or self.shares is not None:
+            exact = Fraction(repr(self.amount)) * (sum(amounts.tolist()) if self.rule == "share" else 1)
+            how = (self.temperature, self.shares, self.group or "")
+            return mixed(int(exact), amounts, state["names"], *how)
         if self.rule == "amount":
             return np.full(len(amounts), self.amount, np.int64)
         exact = Fraction(repr(self.amount))  # the decimal as written: 0.29 of 100 is 29

@@ -189,3 +189,11 @@ def test_marks_within_the_share_of_rows_that_have_a_key(
     alone = reasons_of(Cut(**fields), table([rows[i] for i in known], known))
     assert [marked[i] for i in known] == [reason is None for reason in alone]
     assert {marked[i] for i in set(range(len(rows))) - set(known)} <= {None}
+
+
+def test_a_mix_needs_groups_and_one_budget() -> None:
+    with pytest.raises(ValueError, match="give one"):
+        Cut(by="k", keep_rows=3, group="g", temperature=2, shares={"*": 1})
+    for wrong in ({"keep_rows": 3}, {"keep_ratio": 0.5, "group": "g"}, {"keep_rows": {"a": 1}, "group": "g"}):
+        with pytest.raises(ValueError, match="one budget for all groups"):
+            Cut(by="k", temperature=2, **wrong)
