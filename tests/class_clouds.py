@@ -11,6 +11,7 @@ import pyarrow as pa
 from memory_engine import run
 
 from gpu_ops.kernels.thinning import ThinOp
+from operators.kernels.counter import mix64
 
 SIZES = (41, 23, 11)
 Data = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
@@ -40,5 +41,5 @@ def theirs(sampler: Any, x: np.ndarray, label: np.ndarray) -> list[int]:
 
 def table_batches(table: pa.Table) -> list[pa.RecordBatch]:
     n = table.num_rows
-    extra = {"uid": pa.array(np.arange(n)), "key": pa.array(np.arange(n, dtype=np.uint64))}
+    extra = {"uid": pa.array(np.arange(n)), "key": pa.array(mix64(np.arange(n, dtype=np.uint64)))}
     return pa.table({**{name: table[name] for name in table.column_names}, **extra}).to_batches()

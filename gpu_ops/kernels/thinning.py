@@ -144,20 +144,15 @@ class ThinOp(FitOp, Telling):
         return {**verdict.figures, **verdict.evidence, "uid": data.uid, "reason": verdict.reason, **told}
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
-        uid, known = np.asarray(batch.column("uid")), state["uid"]
-        place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
-        have = known[place] == uid if len(known) else np.zeros(len(uid), bool)
-        reason = np.where(have, _at(state["reason"], place), len(self.reasons) if self.needs_vectors else -1)
+        place, have = places(np.asarray(batch.column("uid")), state["uid"])
+        other = len(self.reasons) if self.needs_vectors else -1
+        reason = np.where(have, _at(state["reason"], place), other)
         out: dict[str, pa.Array] = {}
         if self.mark:
             out["kept"] = pa.array(reason < 0, pa.bool_(), mask=~have)
         else:
             out["drop"] = drop_column(reason, [*self.reasons, "not_comparable"])
-        for name, kind in self.evidence.items():
-            values = _at(state[name], place)
-            unknown = np.isnan(values) if values.dtype.kind == "f" else values < 0
-            out[name] = pa.array(values, mask=~have | unknown).cast(kind)
-        return out
+        return {**out, **evidence_columns(place, have, state, self.evidence)}
 
     def tell(self, state: Artifact) -> str:
         order = np.argsort(state["after"] - state["before"], kind="stable")
@@ -253,6 +248,22 @@ class BudgetOp(ThinOp):
             budget = np.full(len(sizes), int(least / Fraction(repr(self.ratio or 1.0))), np.int64)
         budget[rows.minority] = sizes[rows.minority]
         return np.minimum(budget, sizes)
+
+
+def places(uid: Int64s, known: Int64s) -> tuple[Int64s, Bools]:
+    """Where each uid stands among the ascending known ones, and whether it does."""
+    place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
+    return place, known[place] == uid if len(known) else np.zeros(len(uid), bool)
+
+
+def evidence_columns(place: Int64s, have: Bools, state: Artifact, kinds: Adds) -> Columns:
+    """The artifact's arrays at these places; null where there is none, for integers below 0 and for NaN."""
+    out: dict[str, pa.Array] = {}
+    for name, kind in kinds.items():
+        values = _at(state[name], place)
+        unknown = np.isnan(values) if values.dtype.kind == "f" else values < 0
+        out[name] = pa.array(values, mask=~have | unknown).cast(kind)
+    return out
 
 
 def _at(values: np.ndarray, place: Int64s) -> Any:
