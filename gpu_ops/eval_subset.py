@@ -33,8 +33,8 @@ class EvalSubset(SelectOp, Telling):
     proxy only so far as both go together; a useless proxy costs nothing with `proportional`, but something
     with `neyman`.
 
-    Rows without a finite proxy are "not_comparable", and what is told is about the others. ValueError where
-    there are more strata than rows to draw: one without a row would bias every mean.
+    Rows without a finite proxy are "not_comparable", and what is told is about the others. Where there are
+    more strata than rows to draw, the smallest are one stratum: one without a row would bias every mean.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -66,12 +66,9 @@ class EvalSubset(SelectOp, Telling):
         free = np.flatnonzero(~pool.taken)
         values = pool.numbers[self.proxy][free] if self.proxy else np.zeros(len(free))
         stratum = self._strata(pool, free, values)
+        found = int(stratum.max()) + 1
+        stratum = _collapsed(stratum, k)
         sizes = np.bincount(stratum)
-        if len(sizes) > k:
-            raise ValueError(
-                f"there are {len(sizes)} strata and {k} rows to draw: draw at least one from each, or take "
-                "fewer bins or a coarser column"
-            )
         deviation = _deviations(stratum, values, sizes)
         drawn = allocated(k, sizes, deviation if self.allocation == "neyman" else np.ones(len(sizes)))
         luck = uniform((self.seed or 0) ^ _STREAM, pool.key[free])
@@ -79,7 +76,7 @@ class EvalSubset(SelectOp, Telling):
         rank = np.arange(len(free)) - np.searchsorted(stratum[order], np.arange(len(sizes)))[stratum[order]]
         chosen = order[rank < drawn[stratum[order]]]
         chosen = chosen[np.lexsort((free[chosen], luck[chosen]))]
-        figures = {"sizes": sizes, "drawn": drawn, "deviation": deviation}
+        figures = {"sizes": sizes, "drawn": drawn, "deviation": deviation, "found": np.array([found])}
         if len(values):
             figures |= {"mean": np.array([values.mean()]), "all_deviation": _deviation(values)}
         return Choice(free[chosen], (sizes / drawn)[stratum[chosen]], figures)
@@ -89,6 +86,8 @@ class EvalSubset(SelectOp, Telling):
             return "with `group`, every group is a sample of its own" if self.group else "nothing was drawn"
         sizes, drawn = state["sizes"], state["drawn"]
         lines = [f"{drawn.sum():,} of {sizes.sum():,} rows from {len(sizes):,} strata"]
+        if merged := int(state["found"][0]) - len(sizes):
+            lines.append(f"{merged + 1:,} small strata were taken as one: there are more than rows to draw")
         if self.proxy:
             error = standard_error(sizes, drawn, state["deviation"])
             simple = standard_error(sizes.sum()[None], drawn.sum()[None], state["all_deviation"])
@@ -106,6 +105,14 @@ class EvalSubset(SelectOp, Telling):
         place[order] = np.arange(len(free)) - (np.cumsum(sizes) - sizes)[code[order]]
         part = place * np.minimum(self.bins, sizes)[code] // sizes[code]
         return np.unique(code * (self.bins + 1) + part, return_inverse=True)[1].reshape(-1)
+
+
+def _collapsed(stratum: Int64s, most: int) -> Int64s:
+    """(n,) the strata (from 0, none empty), the smallest as one where there are more than `most`."""
+    sizes = np.bincount(stratum)
+    place = np.empty(len(sizes), np.int64)
+    place[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return np.minimum(place, most - 1)[stratum] if len(sizes) > most else stratum
 
 
 def allocated(k: int, sizes: Int64s, deviation: Float64s) -> Int64s:

@@ -107,9 +107,14 @@ def test_what_is_told_of_nothing() -> None:
     assert run(op, one)["drop"].to_pylist() == [None, "not_comparable"]
 
 
-def test_too_many_strata_and_a_missing_proxy_are_refused() -> None:
+def test_small_strata_become_one_where_there_are_too_many() -> None:
     table, _ = evaluation()
-    with pytest.raises(ValueError, match="3 strata and 2 rows"):
-        run(EvalSubset(keep_rows=2, strata="domain"), table)
+    op = EvalSubset(keep_rows=2, strata="domain", proxy="proxy")
+    assert run(op, table)["weight"].drop_null().to_pylist() == [100.0, 100.0]
+    told = op.tell(op.fit(iter(table_batches(table)), "cpu", {}))
+    assert "2 small strata were taken as one" in told
+
+
+def test_a_missing_proxy_is_refused() -> None:
     with pytest.raises(ValueError, match="need a proxy"):
         EvalSubset(keep_rows=2, allocation="neyman")
