@@ -25,8 +25,8 @@ class ClusterCentroids(BudgetOp):
     that are not thinned have 1, those that go null. The reason is "not_central". Copies may leave clusters
     without a row; then further rows fill the budget, and share the weight of their cluster.
 
-    What to expect: it keeps the shape of a class where random rows keep its density; trained without the
-    weights, models see sparse regions too often. `workflows/undersampling.py` has figures.
+    What to expect: about what random rows give a classifier (`workflows/undersampling.py`). As a sample it is
+    worse than random rows, above all with weights: centres lie inwards, so single measures lose their spread.
 
     scikit-learn's k-means on one thread, in float64, from k-means++ (its state from the seed, rows in an
     order by key), so that any number of workers gives the same. One job: 16 bytes a number, and n k d
