@@ -30,8 +30,8 @@ def informative(pool: Pool, score: str, descending: bool) -> Float64s:
 
 
 def most_informative(pool: Pool, weight: Float64s, most: int, seed: int) -> Int64s:
-    """At most so many rows that were not chosen before, ascending: those of the highest weights (n,), of equals
-    those that (seed, key) picks."""
+    """At most so many rows that were not chosen before, ascending: those of the highest weights (n,). Which
+    of equals is a matter of (seed, key)."""
     free = np.flatnonzero(~pool.taken)
     if len(free) <= most:
         return free
