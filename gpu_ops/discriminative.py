@@ -24,7 +24,9 @@ class Discriminative(SelectOp):
     random rows of the pool as are chosen; a linear one can only tell directions.
 
     What to expect: rows at the rim, as with `k_center`, of which copies have the same score and come
-    together: drop duplicates and outliers before.
+    together: drop duplicates and outliers before. MiniLM embeddings, 20 seeds, accuracy minus that of random
+    rows: as a start worse (banking77, 200 rows, -.090 +- .009; subjectivity, 20 rows, -.051 +- .022), after a
+    random start no different (-.003 +- .004, .000 +- .004).
 
     The first row that was chosen comes first; `weight` is 1. Sums are made by one thread, so that their
     number changes nothing. One job, `batches` trainings on all rows; memory: 20 bytes a number beside the

@@ -72,12 +72,14 @@ class PrunePrototypes(Recipe, Explained):
             far = {"embedding": self.embedding, "label": self.label}
             prototypes = Part("prototypes", "prototype_distance", far)
             score, descending = "/prototypes.distance", self.keep == "hard"
-        choice = {"score": score, "score_is": "rank", "descending": descending, "group": self.group}
+        key = {"score": score, "score_is": "rank", "descending": descending}
         budget = {"keep_rows": self.keep_rows, "keep_share": self.keep_share}
+        choice = {"by": "/key.priority", "group": self.group, "reason": "not_sampled", **budget}
         return [
             Part("regime", "pruning_regime", told),
             prototypes,
-            Part("choice", "importance", {**choice, **budget}),
+            Part("key", "importance_key", key),
+            Part("choice", "cut", choice),
         ]
 
     def explain(self) -> str:

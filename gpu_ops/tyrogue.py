@@ -22,6 +22,9 @@ class Tyrogue(SelectOp):
     A ratio of 1 looks for diversity alone, as they do where there is no model yet; a high one for
     uncertainty. The random step is what makes it fast: the cost does not grow with the pool.
 
+    What to expect: after a small random start it lost to random rows (20 seeds, MiniLM embeddings): 100 rows
+    after 20 of subjectivity, -.020 +- .009; 400 after 200 of banking77, -.019 +- .005.
+
     Unlike theirs the embeddings are taken as they are (normalise them where lengths say nothing), and
     missing clusters are filled up as in `kmeans_sample`, not by chance. `weighted_kmeans` looks at all rows
     and lets the uncertain ones pull. What is uncertain first comes first; `weight` is the number of rows in
