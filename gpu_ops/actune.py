@@ -70,8 +70,8 @@ class Actune(Recipe):
         return self
 
     def parts(self) -> list[Part]:
-        names = ("embedding", "score", "predicted", "regions", "rows_per_region", "beta", "pseudo_rows")
-        names = (*names, "keep_rows", "keep_share", "labelled", "seed")
+        names = ["embedding", "score", "predicted", "regions", "rows_per_region", "beta", "pseudo_rows"]
+        names += ["keep_rows", "keep_share", "labelled", "seed"]
         fields = {name: getattr(self, name) for name in names}
         face = {"predicted": self.predicted, "mark": self.mark}
         return [

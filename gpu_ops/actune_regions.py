@@ -74,8 +74,8 @@ def region_values(found: Clusters, unsure: Float64s, label: Int64s, beta: float)
     sizes = np.maximum(found.sizes, 1)
     mean = np.bincount(found.label, unsure, found.k) / sizes
     kinds = int(label.max(initial=0)) + 1
-    share = np.bincount(found.label * kinds + label, minlength=found.k * kinds).reshape(-1, kinds)
-    share = share / sizes[:, None]
+    counts = np.bincount(found.label * kinds + label, minlength=found.k * kinds).reshape(-1, kinds)
+    share = counts / sizes[:, None]
     mix = -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)
     values: Float64s = mean + beta * mix
     return values

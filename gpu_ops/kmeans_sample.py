@@ -20,8 +20,8 @@ class KmeansSample(SelectOp):
     clusters come first; `weight` is the number of rows in the cluster. Rows chosen before take no part and
     repel nothing, so a row near one of them may be chosen (`k_center` goes on from them).
 
-    What to expect: a start that is better than random rows where there are many classes. MiniLM embeddings, 20
-    seeds, accuracy minus that of as many random rows: banking77, 200 rows, +.166 +- .004; subjectivity, 20
+    What to expect: a start that is better than random rows where there are many classes. MiniLM embeddings,
+    20 seeds, accuracy minus that of as many random rows: banking77, 200 rows, +.166 +- .004; subjectivity, 20
     rows, +.025 +- .023; 100 rows of TREC .657 against .604. Once there are labels its advantage over random
     rows may be gone (subjectivity, 100 rows more, -.005 +- .004; banking77, 400 more, +.058 +- .003).
 

@@ -21,8 +21,8 @@ class Representative(SelectOp):
     those of the smallest margins are taken. `weighted_kmeans` weighs them instead of cutting them off, and
     is what to use first; a margin that many rows are within makes this `kmeans_sample`.
 
-    What to expect, within .1 (20 seeds, MiniLM embeddings, accuracy minus that of random rows): 400 rows after
-    200 of banking77, +.050 +- .004; 100 after 20 of subjectivity, -.019 +- .006.
+    What to expect, within .1 (20 seeds, MiniLM embeddings, accuracy minus that of random rows): 400 rows
+    after 200 of banking77, +.050 +- .004; 100 after 20 of subjectivity, -.019 +- .006.
 
     Rows of the largest clusters come first; `weight` is the number of rows in the cluster, of those within.
     Distances, fill-up, sameness and cost as in `kmeans_sample`, for the rows within.
