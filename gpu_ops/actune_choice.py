@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.contract import DROP, Adds, Columns, MapOp, Reads, Uses, drop_column
+from operators.contract import DROP, Adds, Columns, Kind, MapOp, Reads, Uses, drop_column
 
 
 class ActuneChoice(MapOp):
@@ -25,7 +25,7 @@ class ActuneChoice(MapOp):
 
     @property
     def reads(self) -> Reads:
-        return {"uid": pa.int64(), "/regions.rank": pa.int64(), self.predicted: pa.string()}
+        return {"uid": pa.int64(), "/regions.rank": pa.int64(), self.predicted: Kind.STRING}
 
     @property
     def adds(self) -> Adds:
