@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from scipy.stats import entropy as scipy_entropy
 
 from gpu_ops.actune import Actune
+from gpu_ops.actune_choice import ActuneChoice
 from gpu_ops.actune_regions import ActuneRegions, region_values, visits
 from gpu_ops.kernels.clusters import Clusters
 
@@ -104,3 +105,14 @@ def test_the_run_is_told_how_unsure_the_regions_are() -> None:
 def test_one_budget_is_asked_for() -> None:
     with pytest.raises(ValidationError, match="give one of keep_rows"):
         Actune()
+
+
+def test_each_row_is_labelled_trusted_or_dropped_with_its_reason() -> None:
+    rank = pa.array([None, 0, None, None, None], pa.int64())
+    predicted = pa.array(["a", "b", "a", None, "b"])
+    uid = pa.array(range(5))
+    batch = pa.record_batch({"uid": uid, "/regions.rank": rank, "predicted": predicted})
+    state = {name: np.array([row]) for name, row in (("pseudo", 0), ("apart", 3), ("before", 4))}
+    found = ActuneChoice().columns(batch, {"regions": state})
+    assert found["pseudo"].to_pylist() == ["a", None, None, None, None]
+    assert found["drop"].to_pylist() == [None, None, "not_selected", "not_comparable", None]
