@@ -78,7 +78,7 @@ class PrunePrototypes(Recipe, Explained):
         return [
             Part("regime", "pruning_regime", told),
             prototypes,
-            Part("key", "importance_key", key),
+            Part("key", "importance_key", key, {"regime": "regime"}),  # else nobody would run it
             Part("choice", "cut", choice),
         ]
 
