@@ -60,6 +60,16 @@ class Dense:
             out[rows] = _expanded(products, self.square_norms[rows], self.square_norms[index])
         return out
 
+    def cosines_to(self, index: Int64s) -> Float64s:
+        """(n, c) cosines with the c points of that index, 0 with a point of length 0."""
+        length = np.sqrt(self.square_norms)
+        with np.errstate(divide="ignore"):
+            shorten = np.where(length > 0, 1 / length, 0.0)
+        out = np.empty((len(self), len(index)))
+        for rows, products in _products(self.x, index):
+            out[rows] = products * shorten[rows, None] * shorten[index]
+        return np.clip(out, -1, 1, out=out)
+
 
 class Factored:
     """The outer products of p (n, C) and h (n, D), such as gradients of a last layer (BADGE, Ash et al.
