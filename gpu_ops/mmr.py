@@ -55,7 +55,7 @@ class Mmr(SelectOp):
         place, nearest = np.zeros(len(pool), np.int64), np.full(len(pool), -np.inf)
         for step in range(k):
             near = np.where(np.isneginf(alike), 0.0, alike)
-            one = int(np.where(free, worth - (1 - self.balance) * near, -np.inf).argmax())
+            one = np.where(free, worth - (1 - self.balance) * near, -np.inf).argmax()
             chosen[step], free[one] = one, False
             cosine = points.cosines_to(np.array([one]))[:, 0]
             np.maximum(alike, cosine, out=alike)
