@@ -26,8 +26,10 @@ class FacilityLocation(SelectOp, Telling):
     nearest (Wei et al. 2014): the guarantee is then about that sum. The run tells it, and its share of what
     the best k rows reach at most: after each prefix of the choice, its sum and the k greatest gains.
 
-    What to expect: the choice is of dense regions, like k-medoids, so outliers are left out and rare classes
-    with them. It has no eye on labels or loss.
+    What to expect: the choice is of dense regions, like k-medoids, so outliers are left out, and classes of
+    a few rows with them. With linear heads on MiniLM embeddings (5 splits) it was right for .724 against .563
+    with random rows (200 of banking77, 77 classes) and .873 against .821 (800), but for .868 against .876
+    (100 of subjectivity, two classes that are no clusters).
 
     `weight` counts the rows for which the chosen one is the nearest of the chosen. Memory: 16 bytes for each
     of rows x neighbours, or 8 for each pair of rows. Time: all pairs, as in `vote_k`; beyond 100,000 rows

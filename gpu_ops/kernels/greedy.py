@@ -3,18 +3,20 @@
 Legend: n points, m chosen ones, c candidates of one step, d numbers in a point.
 
 The distances are squared Euclidean ones, float64. Only (n,) and (n, c) arrays are held beside the points,
-which are read in blocks: from memory, a memory-mapped file or a device, by the same code.
+which are read in blocks: from memory, a memory-mapped file or a device, by the same code. Of a file 64 MiB
+are in memory at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from gpu_ops.kernels.mapped import HELD, let_go
 from operators.kernels.counter import uniform
 
 Float64s = npt.NDArray[np.float64]
@@ -60,6 +62,14 @@ class Dense:
             out[rows] = _expanded(products, self.square_norms[rows], self.square_norms[index])
         return out
 
+    def nearest_to_mean(self) -> int:
+        """The point nearest to the mean of all, n > 0; of equals the lowest index."""
+        mean = sum(part.sum(0) for _, part in _blocks(self.x)) / len(self)
+        far = self.square_norms.copy()
+        for rows, part in _blocks(self.x):
+            far[rows] -= 2 * _numpy(part @ mean)
+        return int(far.argmin())
+
     def cosines_to(self, index: Int64s) -> Float64s:
         """(n, c) cosines with the c points of that index, 0 with a point of length 0."""
         length = np.sqrt(self.square_norms)
@@ -95,31 +105,40 @@ class Factored:
 @dataclass(frozen=True)
 class Chosen:
     """index: (m,) the chosen points, in the order in which they were. distance: (n,) the squared distance of
-    every point from the nearest chosen one (or one chosen before)."""
+    every point from the nearest chosen one (or one chosen before). place: (n,) which of the chosen is the
+    nearest, of equals the first; -1: one chosen before. Only `k_center` tells it."""
 
     index: Int64s
     distance: Float64s
+    place: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def distances_from(points: Points, chosen: Sequence[int] | Int64s) -> Float64s:
     """(n,) from the nearest of the chosen points, infinite where there is none: what a further choice
     starts with."""
     distance = np.full(len(points), np.inf)
-    for one in np.asarray(chosen, np.int64):
-        np.minimum(distance, points.distances_to(one[None])[:, 0], out=distance)
+    some = np.asarray(chosen, np.int64)
+    for part in np.split(some, range(_at_once(points), len(some), _at_once(points))):
+        if len(part):
+            np.minimum(distance, points.distances_to(part).min(axis=1), out=distance)
     return distance
 
 
 def stand_for(points: Points, chosen: Int64s, rows: npt.NDArray[np.bool_]) -> Float64s:
     """(m,) of how many of these rows (n,) each chosen point is the nearest one; of equals the first."""
     place, best = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
-    step = max(1, min(COLUMNS, 2**24 // max(len(points), 1)))
+    step = _at_once(points)
     for start in range(0, len(chosen), step):
         far = points.distances_to(chosen[start : start + step])
         for i in range(far.shape[1]):
             nearer = far[:, i] < best
             place[nearer], best[nearer] = start + i, far[nearer, i]
     return np.bincount(place[rows], minlength=len(chosen)).astype(np.float64)
+
+
+def _at_once(points: Points) -> int:
+    """To how many points all distances are held at once: 128 MiB."""
+    return max(1, min(COLUMNS, 2**24 // max(len(points), 1)))
 
 
 def k_center(
@@ -140,6 +159,7 @@ def k_center(
     index: list[int] = []
     if distance is None and k and len(points):
         index, distance = [first], distances_from(points, [first])
+    place = np.full(len(points), len(index) - 1)
     distance = np.zeros(0) if distance is None else distance.copy()
     while len(index) < min(k, len(points)):
         far = heavy * distance
@@ -147,8 +167,10 @@ def k_center(
         if not far[one] > 0:
             break
         index.append(one)
-        np.minimum(distance, points.distances_to(np.array([one]))[:, 0], out=distance)
-    return Chosen(np.array(index, np.int64), distance)
+        new = points.distances_to(np.array([one]))[:, 0]
+        place[new < distance] = len(index) - 1
+        np.minimum(distance, new, out=distance)
+    return Chosen(np.array(index, np.int64), distance, place)
 
 
 def k_means_plus_plus(
@@ -303,9 +325,15 @@ def _products(x: Any, index: Int64s) -> Iterator[tuple[slice, Float64s]]:
 
 
 def _blocks(x: Any) -> Iterator[tuple[slice, Any]]:
-    size = BLOCK if isinstance(x, np.ndarray) else DEVICE_BLOCK
+    size, read = BLOCK if isinstance(x, np.ndarray) else DEVICE_BLOCK, 0
     for start in range(0, len(x), size):
-        yield slice(start, start + size), _float64(x[start : start + size])
+        part = x[start : start + size]
+        yield slice(start, start + size), _float64(part)
+        read += part.nbytes
+        if read > HELD:
+            let_go(x)
+            read = 0
+    let_go(x)
 
 
 def _float64(part: Any) -> Any:

@@ -48,8 +48,9 @@ def fitted(model: Any, vectors: Any, label: Int64s, weight: Float64s | None = No
 def usable(column: pa.Array, uid: Int64s, dimensions: int = 0) -> tuple[Int64s, Float32s]:
     """The rows with an embedding of numbers below 1e18, ascending, and their vectors (m, d); as `dense`."""
     rows, numbers = dense(column, uid, dimensions)
-    known = (np.abs(numbers) < MOST).all(axis=1)
-    return rows[known], numbers[known].astype(np.float32)
+    wide = numbers.astype(np.promote_types(numbers.dtype, np.float32), copy=False)  # 1e18 is no float16
+    known = (np.abs(wide) < MOST).all(axis=1)
+    return rows[known], wide[known].astype(np.float32)
 
 
 def labelled(

@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gpu_ops.kernels.mapped import let_go
+
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -73,6 +75,7 @@ def top_k(
                 asking = np.asarray(queries[start : start + BLOCK])
                 rows = np.flatnonzero(view.usable(asking))
                 block.look(asking[rows], start + rows, best, own)
+            let_go(queries)
     value = np.where(best.index < 0, np.nan, best.score)
     return Neighbours(best.index, np.sqrt(-value) if metric == "l2" else value)
 
@@ -308,4 +311,5 @@ def _tiles(data: Vectors | Iterable[Vectors]) -> Iterator[tuple[int, Vectors]]:
     for block in [data] if isinstance(data, np.ndarray) else data:
         for start in range(0, len(block), TILE):
             yield first + start, np.asarray(block[start : start + TILE])
+            let_go(block)
         first += len(block)

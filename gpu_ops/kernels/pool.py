@@ -24,7 +24,7 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
-IN_MEMORY = 1 << 30  # bytes of one column's vectors from which on they are kept in a temporary file
+IN_MEMORY = 1 << 29  # bytes of one column's vectors from which on they are kept in a temporary file
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Pool:
     """The rows that have every vector and a finite value of every number that is wanted, by uid.
 
     uid, key: (n,). taken: (n,) who was chosen before. vectors: column -> (n, d) float32, numbers below 1e18;
-    an array, or a memory map of a temporary file. numbers: column -> (n,). labels: column -> names and codes.
+    an array, or a memory map of a temporary file, which holds float16 where the column does: turn what you
+    read of it into wider floats before you multiply (`let_go` of what you have read). numbers: column ->
+    (n,). labels: column -> names and codes.
     """
 
     uid: Int64s
@@ -79,7 +81,7 @@ class Pool:
             self.uid[rows],
             self.key[rows],
             self.taken[rows],
-            {name: np.asarray(x[rows]) for name, x in self.vectors.items()},
+            {name: np.asarray(x[rows], np.float32) for name, x in self.vectors.items()},
             {name: x[rows] for name, x in self.numbers.items()},
             {name: Labels(x.names, x.code[rows]) for name, x in self.labels.items()},
         )
@@ -90,8 +92,9 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
     rows that were chosen before.
 
     Batches hold `uid`, `key` and the wanted columns, in the order of uids. Memory: 25 bytes a row, 8 for
-    each number and label, 4 for each number of a vector up to 1 GiB a column; beyond, vectors are in the
-    folder for temporary files (TMPDIR). ValueError for vectors of different lengths, with the uid.
+    each number and label; up to 1 GiB for the vectors of a column: from 512 MiB on they are in the folder
+    for temporary files (TMPDIR), 2 or 4 bytes for each number. ValueError for vectors of different lengths,
+    with the uid.
     """
     parts: list[tuple[Int64s, UInt64s, Bools]] = []
     vectors = {name: _Vectors() for name in wanted.vectors}
@@ -113,7 +116,8 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
             with_it[place] = True
             have &= with_it
         for name, (place, x) in found.items():
-            vectors[name].add(x[have[place]])
+            half = batch.column(name).type.value_type == pa.float16()
+            vectors[name].add(x[have[place]], half)
         for name, number in values.items():
             numbers[name].append(number[have])
         for name, some in labels.items():
@@ -170,27 +174,29 @@ class _Vectors:
     rows: int = 0
     parts: list[Float32s] = field(default_factory=list)
     file: Any = None
+    kind: type[np.floating[Any]] = np.float32  # of the numbers in the file
 
-    def add(self, x: Float32s) -> None:
+    def add(self, x: Float32s, half: bool) -> None:
         if not len(x):
             return
         self.width, self.rows = x.shape[1], self.rows + len(x)
         if self.file is None and 4 * self.width * self.rows > IN_MEMORY:
             self.file = tempfile.TemporaryFile(prefix="tamis-vectors-")  # noqa: SIM115 - `array` closes it
+            self.kind = np.float16 if half else np.float32
             for part in self.parts:
-                self.file.write(np.ascontiguousarray(part))
+                self.file.write(np.ascontiguousarray(part, self.kind))
             self.parts = []
         if self.file is None:
             self.parts.append(x)
         else:
-            self.file.write(np.ascontiguousarray(x))
+            self.file.write(np.ascontiguousarray(x, self.kind))
 
     def array(self) -> Float32s:
         if self.file is None:
             return np.concatenate(self.parts) if self.parts else np.zeros((0, 1), np.float32)
         with self.file as file:
             file.flush()
-            return np.memmap(file, np.float32, "r", shape=(self.rows, self.width))
+            return np.memmap(file, self.kind, "r", shape=(self.rows, self.width))
 
 
 @dataclass

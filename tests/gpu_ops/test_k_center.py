@@ -111,3 +111,13 @@ def test_nothing_to_choose_from() -> None:
     assert run(KCenter(keep_rows=3), empty).num_rows == 0
     one = run(KCenter(keep_rows=3), table_of(np.ones((1, 3))))
     assert one["rank"].to_pylist() == [0]
+
+
+def test_float16_embeddings_stay_float16_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(5).normal(size=(300, 8)).astype(np.float16)
+    x[7, 3] = np.inf
+    halves = pa.table({"embedding": pa.array(list(x), pa.list_(pa.float16()))})
+    expected = run(KCenter(keep_rows=20), table_of(x))
+    assert run(KCenter(keep_rows=20), halves).equals(expected)
+    monkeypatch.setattr("gpu_ops.kernels.pool.IN_MEMORY", 4000)
+    assert run(KCenter(keep_rows=20), halves, batch_rows=37).equals(expected)
