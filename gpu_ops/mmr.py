@@ -20,9 +20,9 @@ class Mmr(SelectOp):
     The first row is the most relevant one; of equals the one that comes first in the source. A vector of
     zeros has the cosine 0 with all. It is a trade without a guarantee: the measure is not submodular.
 
-    What to expect: with the density of `density` as the relevance, and 200 labels of banking77 (MiniLM embeddings, a linear
-    head, 5 splits), it was right for .708 against .563 with random rows; with 100 of subjectivity, where
-    classes are no clusters, for .864 against .876.
+    What to expect: with the density of `density` as the relevance, and 200 labels of banking77 (MiniLM
+    embeddings, a linear head, 5 splits), it was right for .708 against .563 with random rows; with 100 of
+    subjectivity, where classes are no clusters, for .864 against .876.
     With `balance` 1 it is the top of the score; near 0 it takes outliers, as `k_center` does, so drop them
     before (`density`); and where the score is a loss, the mislabelled rows come first.
 
