@@ -1,4 +1,4 @@
-"""Claim: selectors choose what their plain algorithms choose, at least 10 times as fast.
+"""Claim: selectors reach what their plain algorithms reach; k-center does so 8 to 21 times as fast.
 
     python -m workflows.bench.selecting OUT --rows 20000 --budget 200
 
@@ -8,6 +8,13 @@ written down plainly, each in a process of its own. Prints CPU-seconds, wall tim
 objective: for k-center the covering radius, for facility location the mean cosine with the nearest chosen
 row, for vote-k the share of rows that have a chosen one among their 150 nearest (and how many rows are the
 plain algorithm's), for BADGE the mean distance of a gradient from the nearest chosen one.
+
+Found for 200 of 20,000 rows, one thread, CPU-seconds with the start of Python: k-center 1.5 against 32.1 by
+small-text 1.4.1 (21 times) and 12.3 by modAL 0.4.2.1 (8 times), radius 29.6 against 30.0.
+vote-k 14.3 and facility location 14.4 (sampled 13.9, objective .5629 against .5655), all but a second of it
+the exact graph of neighbours; apricot 0.6.1 stops with a TypeError on a graph of neighbours. For 20 of 1,500
+rows vote-k chose the plain algorithm's rows, and facility location by 150 neighbours reached .3029, by all
+pairs apricot .3049 and submodlib-py 0.0.3 .3062, at 1.8, 5.3 and 2.5 CPU-seconds; BADGE 0.4 against 1.9.
 """
 
 from __future__ import annotations
