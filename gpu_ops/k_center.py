@@ -24,8 +24,8 @@ class KCenter(SelectOp):
 
     `weight` counts the rows nearest to each chosen one, itself included. Memory: 40 bytes a row beside the
     pool; a step reads all embeddings once. For 20 of 1 million x 384 float16 a whole run took 13 CPU-seconds
-    and 0.95 GB, for 10 of 10 million 86 and 1.23 GB. For many of so many give a `group`, whose choice is blind
-    to other groups, or a shortlist.
+    and 0.95 GB, for 10 of 10 million 86 and 1.23 GB. For many of so many give a `group`, whose choice is
+    blind to other groups, or a shortlist.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
