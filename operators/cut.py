@@ -76,12 +76,13 @@ class Cut(LoopOp):
     reason: str = "budget"
     """Why the rows beyond the budget go."""
 
-    missing: Literal["drop", "error"] = "drop"
-    """Rows whose `by` is null are dropped, or are an error that names the first one."""
+    missing: Literal["drop", "count", "error"] = "drop"
+    """Rows whose `by` is null are dropped (`count`: and count for `keep_share` with `mark` too), or are an
+    error that names the first one."""
 
     mark: bool = False
     """Instead of dropping rows, add `within`: whether a row would stay, null for one without a key, which
-    then does not count for `keep_share` either."""
+    then does not count for `keep_share` either unless `missing: count`."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Cut:
@@ -110,7 +111,8 @@ class Cut(LoopOp):
         )
         fields = {"by": self.by, "rule": rule, "amount": self._amount(), "weight": self.weight}
         fields |= {"group": self.group, "round": round}
-        fields |= {"missing": "skip" if self.mark and self.missing == "drop" else self.missing}
+        skipped = "skip" if self.mark and self.missing == "drop" else "drop"
+        fields |= {"missing": "error" if self.missing == "error" else skipped}
         uses = {"last": "last.histogram"} if round else {}
         return [Part("histogram", "cut_histogram", fields | self._mix(), uses)]
 

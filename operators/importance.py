@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from operators.contract import Part, Recipe
+from operators.contract import Explained, Part, Recipe
+from operators.kernels.noise import HARM, seeks_noise
+from operators.kernels.sampling import Budget, Count, one_budget, sampled
 
-Count = Annotated[int, Field(ge=0)]
-_BUDGETS = ("keep_rows", "keep_share", "keep_tokens")
 
-
-class Importance(Recipe):
+class Importance(Recipe, Explained):
     """Keeps rows in proportion to a score, up to a budget of rows or tokens, never one row twice.
 
     Gumbel top-k: each row's log weight gets Gumbel noise from (seed, key), and the largest stay
     (`importance_key`, `cut`), so the sample is that of drawing one row after the other with
     probability proportional to exp(log weight / temperature). The same seed with a larger budget
     keeps the same rows and more. A row without a finite score (null, nan, inf, a weight of 0) is
-    never kept and has the reason `no_score`; the others that go have `not_sampled`.
+    never kept and has the reason `no_score`; the others that go have `not_sampled`. `weight` says how many
+    rows a kept one stands for (`importance_weight`), so that weighted sums are unbiased for all rows with a
+    score, but for rows with more tokens than a whole token budget. The run tells the effective sample size
+    (`effective_size`): whether chance or the top of the order decides.
+
+    The column is any one: log weights of `dsir`, gaps of `loss_gap` to a reference (RHO-LOSS, ReLo).
+    Losses and gradients seek noise: `loss_importance` and `gradient_importance` guard against it.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"score": "score", "keep_share": 0.4, "seed": 1},
         {"score": "words", "score_is": "weight", "keep_tokens": 200, "tokens": "words", "seed": 1},
         {"score": "score", "score_is": "rank", "descending": False, "keep_rows": 9},
+        {"score": "loss", "keep_rows": 3, "group": "domain", "noise": "accepted", "seed": 1},
     )
 
     score: str
@@ -62,24 +69,43 @@ class Importance(Recipe):
     seed: int | None = None
     """Seed of the noise; the plan derives one from the run's seed and the node's name."""
 
+    noise: Literal["accepted"] | None = None
+    """`accepted`: take the rows of highest loss or gradient, because the data has no wrong labels."""
+
     @model_validator(mode="after")
-    def _one_budget(self) -> Importance:
-        given = [name for name in _BUDGETS if getattr(self, name) is not None]
-        if len(given) != 1:
+    def _sound(self) -> Importance:
+        one_budget(self)
+        if self._seeks() and not self._drawn():
             raise ValueError(
-                f"importance takes one of {', '.join(_BUDGETS)}, got {', '.join(given) or 'none'}"
+                f"score = {self.score}, the highest first: {HARM}. Use loss_importance with `cap` or "
+                f"`reference`, or say `noise: accepted`"
             )
         return self
 
     def parts(self) -> list[Part]:
-        names = ("score", "score_is", "temperature", "descending", "missing", "seed")
-        key = {name: getattr(self, name) for name in names}
-        weighted = self.keep_tokens is not None
-        budget = {
-            "keep_rows": self.keep_rows,
-            "keep_share": self.keep_share,
-            "keep_weight": self.keep_tokens,
-            "weight": self.tokens if weighted else None,
-        }
-        fields = {"by": "/key.priority", "group": self.group, "reason": "not_sampled", **budget}
-        return [Part("key", "importance_key", key), Part("cut", "cut", fields)]
+        names = ("score", "score_is", "temperature", "descending")
+        how = {name: getattr(self, name) for name in names}
+        budget = {name: getattr(self, name) for name in ("keep_rows", "keep_share", "keep_tokens", "tokens")}
+        told = {"group": self.group, "beware": self._seeks()}
+        size = [Part("size", "effective_size", {**how, **told})] if self._drawn() else []
+        key = {"missing": self.missing, "seed": self.seed}
+        return [*size, *sampled(how, key, Budget(**budget, group=self.group), noise=self.noise)]
+
+    def explain(self) -> str:
+        order = "highest" if self.descending else "lowest"
+        if not self._drawn():
+            return f"no chance: the rows of {order} {self.score}"
+        what = f"exp({self.score} / {self.temperature:g})"
+        if self.score_is == "weight":
+            what = self.score if self.temperature == 1 else f"{self.score}^(1 / {self.temperature:g})"
+        where = "in proportion" if self.descending else "in inverse proportion"
+        lines = [f"draws rows {where} to {what}; the run tells the effective sample size"]
+        return "\n".join([*lines, *([f"beware: {HARM}"] if self._seeks() else [])])
+
+    def _drawn(self) -> bool:
+        """Whether there is any chance in it."""
+        return self.score_is != "rank" and self.temperature > 0
+
+    def _seeks(self) -> bool:
+        """Whether it goes for noise without anybody having said so."""
+        return self.descending and self.noise is None and seeks_noise(self.score)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
-from operators.contract import Adds, Columns, Kind, MapOp, Reads, Uses
+from operators.contract import Adds, Columns, MapOp, Reads, Uses
 from operators.kernels.counter import uniform
 from operators.kernels.ordering import float64_order
+from operators.kernels.scores import Floats, Missing, ScoreIs, log_weights, score_reads
 
 _STREAM = 0x696D706F7274  # keeps apart from other operators that share a seed
-
-Floats = npt.NDArray[np.float64]
 
 
 class ImportanceKey(MapOp):
@@ -36,7 +33,7 @@ class ImportanceKey(MapOp):
     score: str
     """The numeric column to sample by."""
 
-    score_is: Literal["log_weight", "weight", "rank"] = "log_weight"
+    score_is: ScoreIs = "log_weight"
     """A log weight (nats), a weight (0 is never drawn, a negative one an error), or a rank: no noise."""
 
     temperature: float = Field(1.0, ge=0)
@@ -45,7 +42,7 @@ class ImportanceKey(MapOp):
     descending: bool = True
     """Whether large scores are wanted; otherwise small ones (a weight then counts as its inverse)."""
 
-    missing: Literal["drop", "error"] = "drop"
+    missing: Missing = "drop"
     """Rows without a finite score get no key (also a weight of 0), or are an error that names the first."""
 
     seed: int | None = None
@@ -53,37 +50,18 @@ class ImportanceKey(MapOp):
 
     @property
     def reads(self) -> Reads:
-        needs_uid = self.missing == "error" or self.score_is == "weight"  # to name a culprit
-        return {self.score: Kind.NUMBER, "key": pa.uint64(), **({"uid": pa.int64()} if needs_uid else {})}
+        return {**score_reads(self.score, self.score_is, self.missing), "key": pa.uint64()}
 
     @property
     def adds(self) -> Adds:
         return {"priority": pa.uint64()}
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
-        score = self._scores(batch)
+        score = log_weights(batch, self.score, self.score_is, self.descending, self.missing)
         with np.errstate(over="ignore"):
             noisy = score if self.score_is == "rank" else score + self.temperature * self._gumbel(batch)
         bad = ~np.isfinite(score)
         return {"priority": pa.array(float64_order(np.where(bad, 0.0, noisy)), pa.uint64(), mask=bad)}
-
-    def _scores(self, batch: pa.RecordBatch) -> Floats:
-        """Log weights or ranks, the wanted ones large; anything not finite is no score."""
-        column = pc.cast(batch.column(self.score), pa.float64(), safe=False)
-        score = pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False)
-        if self.missing == "error":
-            self._refuse(batch, column, ~np.isfinite(score), "drop such rows before, or set missing: drop")
-        if self.score_is == "weight":
-            self._refuse(batch, column, score < 0, "a weight is >= 0; is it a log_weight?")
-            with np.errstate(divide="ignore"):
-                score = np.log(score)
-        return score if self.descending else -score
-
-    def _refuse(self, batch: pa.RecordBatch, column: pa.Array, bad: np.ndarray, hint: str) -> None:
-        if bad.any():
-            row = int(np.argmax(bad))
-            uid = batch.column("uid")[row].as_py()
-            raise ValueError(f"importance: {self.score} is {column[row].as_py()} at uid {uid}; {hint}")
 
     def _gumbel(self, batch: pa.RecordBatch) -> Floats:
         """(n,) standard Gumbel numbers, by key."""

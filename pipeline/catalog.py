@@ -32,8 +32,8 @@ SHAPES: dict[str, type[Operator]] = {
     for name, kind in vars(contract).items()
     if isinstance(kind, type) and issubclass(kind, Operator) and kind not in (Operator, ColumnOp)
 }
-# The contract's shapes, and those that a package makes of them, end in Op.
-_CLASS = re.compile(r"^class [A-Z]\w*\([^)]*\b(?:[A-Z]\w*Op|Recipe)\b", re.MULTILINE)
+# The contract's shapes, and those that a package makes of them, end in Op or Recipe.
+_CLASS = re.compile(r"^class [A-Z]\w*\([^)]*\b(?:[A-Z]\w*Op|\w*Recipe)\b", re.MULTILINE)
 _LOCK = threading.RLock()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -62,6 +64,28 @@ def check_groups(number: int) -> None:
 def places_of(names: Names, known: Names) -> Codes:
     """Where each name stands in the ascending `known`, which has them all."""
     return np.searchsorted(known, names).astype(np.int64)
+
+
+def spread(
+    state: Mapping[str, np.ndarray], names: Names, neutral: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
+    """A summary by group, whose arrays begin with an axis of the G groups in its `names`, for more of them:
+    `names` has them all. Groups that it lacks get zeros, or what `neutral` gives under an array's name."""
+    if np.array_equal(state["names"], names):
+        return dict(state)
+    places, out = places_of(state["names"], names), {"names": names}
+    for key, values in state.items():
+        if key != "names":
+            out[key] = np.full((len(names), *values.shape[1:]), (neutral or {}).get(key, 0), values.dtype)
+            out[key][places] = values
+    return out
+
+
+def together(a: Names, b: Names) -> Names:
+    """The names of both, ascending; ValueError where they are too many."""
+    names = a if np.array_equal(a, b) else np.union1d(a, b)
+    check_groups(len(names))
+    return names
 
 
 def _as_binary(column: pa.Array) -> pa.Array:

@@ -21,6 +21,12 @@ def float64_order(x: npt.NDArray[np.float64]) -> UInt64s:
     return np.where(bits >> np.uint64(63), ~bits, bits | np.uint64(1 << 63))
 
 
+def order_float64(order: UInt64s) -> npt.NDArray[np.float64]:
+    """(n,) the numbers that `float64_order` turned into these."""
+    top = order >> np.uint64(63)
+    return np.where(top, order & np.uint64((1 << 63) - 1), ~order).view(np.float64)
+
+
 def float32_order(x: npt.NDArray[np.floating[Any]]) -> UInt32s:
     """(n,) uint32 that sorts like x rounded to float32: a <= b wherever x_a <= x_b; no NaN."""
     with np.errstate(over="ignore"):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.ordering import float32_order, float64_order, unit_order
+from operators.kernels.ordering import float32_order, float64_order, order_float64, unit_order
 
 FLOATS = st.lists(st.floats(allow_nan=False), min_size=1, max_size=50)
 
@@ -39,3 +39,9 @@ def test_unit_order_is_fixed_point(values: list[float]) -> None:
 def test_ends() -> None:
     assert unit_order(np.array([0.0, 1.0])).tolist() == [0, 2**64 - 1]
     assert float64_order(np.array([-0.0]))[0] == float64_order(np.array([0.0]))[0]
+
+
+@given(FLOATS)
+def test_numbers_come_back_from_their_order(values: list[float]) -> None:
+    x = np.array(values)
+    np.testing.assert_array_equal(order_float64(float64_order(x)), x)

@@ -1,0 +1,25 @@
+"""Summaries by group are brought to common names without losing or moving a value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.kernels.grouping import spread, together
+
+
+def test_groups_that_are_new_get_the_neutral_value() -> None:
+    state = {"names": np.array([b"a.", b"c."]), "n": np.array([1, 2]), "best": np.array([[0.5], [1.5]])}
+    names = together(state["names"], np.array([b"", b"b.", b"c."]))
+    assert names.tolist() == [b"", b"a.", b"b.", b"c."]
+    got = spread(state, names, {"best": -np.inf})
+    assert got["n"].tolist() == [0, 1, 0, 2]
+    assert got["best"][:, 0].tolist() == [-np.inf, 0.5, -np.inf, 1.5]
+    same = spread(state, state["names"])
+    assert all(same[key] is state[key] for key in state)
+
+
+def test_too_many_groups_are_refused() -> None:
+    many = np.array([b"%05d." % i for i in range(4097)])
+    with pytest.raises(ValueError, match=r"more than 4,096 groups"):
+        together(many[:2500], many[2400:])
