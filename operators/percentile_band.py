@@ -19,6 +19,10 @@ class PercentileBand(Recipe):
     equal scores in the order of the source; with `by` of each group. Rows whose score is null or NaN have
     the reason `no_score` where `missing: drop`, and count for no percentile.
 
+    What to expect: with a fifth of the labels wrong, the middle fifth by out-of-fold loss held 9 % and 17 %
+    wrong rows, and heads trained on it were better than on random rows by .135 and .070 of accuracy
+    (`workflows/noise_guard.py`); what it does on clean labels was not measured.
+
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

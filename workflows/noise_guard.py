@@ -6,11 +6,16 @@ random rows have, and models learn less from it; a cap, a percentile band or a c
 For each seed the rows are split into a pool (2,500, of whose labels a fifth is flipped), 500 clean rows for
 the reference, and test rows. `classifier_head` scores the pool out of fold, the reference is a head on the
 clean rows, and each arm keeps a fifth of the pool by the pipeline's operators. Prints the share of wrong
-labels among the kept rows, and a new head's test accuracy minus that of random rows with the same seed (mean +-
-standard error), with two controls: other random rows, and losses dealt to other rows. FOLDER holds sentence
+labels among the kept rows, and a new head's test accuracy minus that of random rows with the same seed (mean
++- standard error), with two controls: other random rows, and losses dealt to other rows. FOLDER holds sentence
 embeddings of each file's rows, as float .npy named like it; without it MiniLM makes them (minutes).
 
-FOUND_LINES
+Found, subjectivity / sentence_polarity, MiniLM, 20 seeds: of 20 % wrong labels the highest losses hold 63 % /
+41 % (accuracy -.540 +- .006 / -.280 +- .004 against random rows), loss_importance without a guard 43 % / 30 %
+(-.329 +- .009 / -.157 +- .005), gradient_importance by el2n 35 % / 27 % (-.207 +- .008 / -.096 +- .004). With
+`cap: 75` 13 % / 18 % (+.110 +- .004 / +.052 +- .004), with a reference 9 % / 17 % (+.130 +- .005 / +.029 +-
+.003), the middle band 9 % / 17 % (+.135 +- .004 / +.070 +- .004). Controls tie: -.003 +- .005 / +.001 +- .004
+and -.006 +- .007 / +.005 +- .005.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ C = 0.1  # of all heads: the inverse of their regularisation
 
 
 def arms(keep: float) -> dict[str, dict[str, Any]]:
-    """Each arm's node; `highest` and the two below take what the guards would refuse."""
+    """Each arm's node; those that accept `noise` would be refused otherwise."""
     rows = {"input": "head", "keep_share": keep}
     free = {**rows, "noise": "accepted"}
     half = 50 * keep
@@ -139,9 +144,8 @@ def study(path: Path, arguments: argparse.Namespace) -> None:
         wrong, right = np.array([t[arm] for t in trials]).T
         gain = right - random
         error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-        print(
-            f"  {arm:17} wrong {wrong.mean():.3f}  accuracy {right.mean():.4f}  {gain.mean():+.4f} +- {error:.4f}"
-        )
+        gained = f"{gain.mean():+.4f} +- {error:.4f}"
+        print(f"  {arm:17} wrong {wrong.mean():.3f}  accuracy {right.mean():.4f}  {gained}")
 
 
 if __name__ == "__main__":
