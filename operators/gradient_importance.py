@@ -20,12 +20,13 @@ class GradientImportance(SeekRecipe):
     weighted sums are unbiased. Rows go as `not_sampled`, `no_score` (also a weight of 0), `too_high` or
     `suspect`.
 
-    Scores: `el2n` of `classifier_head` or `classifier_scores` (rank correlation with the exact norm .997 and
-    more), `grad_norm`. What to expect: tau from 1 to 18 as a classifier learns, and yet uniform sampling's
-    final training loss at 1.0 to 1.12 times its cost; on texts under a language model tau <= 1.02, where it
-    stays off. With a fifth of the labels wrong (`workflows/noise_guard.py`, two data sets), el2n kept 35 % and
-    27 % wrong rows, and heads trained on them lost .21 and .10 of accuracy against random rows; with `cap: 75`
-    12 % and 18 %, and .11 and .05 won. So a `cap`, a `reference` or `noise: accepted` is asked for.
+    Scores: `el2n` of `classifier_head` or `classifier_scores` (rank correlation with the exact norm .997
+    and more), `grad_norm`. What to expect: tau from 1 to 18 as a classifier learns, and yet uniform
+    sampling's final training loss at 1.0 to 1.12 times its cost; on texts under a language model tau <=
+    1.02, where it stays off. With a fifth of the labels wrong (`workflows/noise_guard.py`, two data sets),
+    el2n kept 35 % and 27 % wrong rows, and heads trained on them lost .21 and .10 of accuracy against
+    random rows; with `cap: 75` 12 % and 18 %, and .11 and .05 won. So a `cap`, a `reference` or `noise:
+    accepted` is asked for.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -19,12 +19,13 @@ class LossImportance(SeekRecipe):
     many rows as it stands for at 1. Use weighted means: below 1 the weights do not add up to the rows.
     Rows go as `not_sampled`, `no_score` (also a weight of 0), `too_high` or `suspect`.
 
-    What to expect: little, and harm where labels are wrong. Online it never reached uniform sampling's final
-    training loss, but a test error of .105 against .107 (SUBJ). With a fifth of the labels wrong
-    (`workflows/noise_guard.py`, two data sets), 43 % and 30 % of the kept rows were wrong, and heads trained on
-    them lost .33 and .16 of accuracy against random rows; with `cap: 75` 13 % and 18 %, and .11 and .05 won; with
-    a clean reference 9 % and 17 %, and .13 and .03 won. So a `cap`, a `reference` or `noise: accepted` is asked for. On language models it makes the variance of the gradient
-    larger than uniform sampling does (by 1 %).
+    What to expect: little, and harm where labels are wrong. Online it never reached uniform sampling's
+    final training loss, but a test error of .105 against .107 (SUBJ). With a fifth of the labels wrong
+    (`workflows/noise_guard.py`, two data sets), 43 % and 30 % of the kept rows were wrong, and heads
+    trained on them lost .33 and .16 of accuracy against random rows; with `cap: 75` 13 % and 18 %, and .11
+    and .05 won; with a clean reference 9 % and 17 %, and .13 and .03 won. So a `cap`, a `reference` or
+    `noise: accepted` is asked for. On language models it makes the variance of the gradient larger than
+    uniform sampling does (by 1 %).
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -6,9 +6,10 @@ random rows have, and models learn less from it; a cap, a percentile band or a c
 For each seed the rows are split into a pool (2,500, of whose labels a fifth is flipped), 500 clean rows for
 the reference, and test rows. `classifier_head` scores the pool out of fold, the reference is a head on the
 clean rows, and each arm keeps a fifth of the pool by the pipeline's operators. Prints the share of wrong
-labels among the kept rows, and a new head's test accuracy minus that of random rows with the same seed (mean
-+- standard error), with two controls: other random rows, and losses dealt to other rows. FOLDER holds sentence
-embeddings of each file's rows, as float .npy named like it; without it MiniLM makes them (minutes).
+labels among the kept rows, and a new head's test accuracy minus that of random rows with the same seed
+(mean +- standard error), with two controls: other random rows, and losses dealt to other rows. FOLDER holds
+sentence embeddings of each file's rows, as float .npy named like it; without it MiniLM makes them
+(minutes).
 
 Found, subjectivity / sentence_polarity, MiniLM, 20 seeds: of 20 % wrong labels the highest losses hold 63 % /
 41 % (accuracy -.540 +- .006 / -.280 +- .004 against random rows), loss_importance without a guard 43 % / 30 %
