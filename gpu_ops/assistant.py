@@ -104,7 +104,8 @@ class Assistant(FitOp, Telling):
         x = self._matrix(offsets, grams)
         hard = np.ones(len(loss), bool)
         if len(loss) and loss.min() < loss.max():
-            hard = loss > loss.mean() - loss.std()
+            scaled = loss / np.abs(loss).max()  # squares of huge losses would overflow
+            hard = scaled > scaled.mean() - scaled.std()
         held = uniform(_STREAM, luck) < _HELD_OUT
         auc = np.full(2, np.nan)
         if held.any() and not held.all():
