@@ -21,7 +21,8 @@ class LabelTable(FoldOp):
 
     Artifact, for n ids by (low, high): `low` and `high` (n,) uint64, the halves of an id's hash; `code` (n,)
     the place of its label in `names` (G,) (bytes with a full stop at the end, ascending); `row` (n,) the
-    first row of the file that has it, from 0; `shown` (n,) its first 80 bytes; `blank` (1,) rows without a label.
+    first row of the file that has it, from 0; `shown` (n,) its first 80 bytes; `blank` (1,)
+    rows without a label.
     Memory: 112 bytes an id, 10 million at most.
     """
 
