@@ -140,9 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
     """The command with every exception turned into a message, an exit code and a next step."""
     try:
-        from pipeline import commands, memory, numba_cache
+        from pipeline import memory
 
-        memory.keep_freed()
+        memory.keep_freed()  # before anything imports pyarrow
+        from pipeline import commands, numba_cache
+
         numba_cache.prepare()
         code = commands.COMMANDS[arguments.command](arguments)
         sys.stdout.flush()

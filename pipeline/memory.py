@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
 
 CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _KEPT_BYTES = 32 << 20  # the most that every glibc takes for an array; four times that between batches
+_SHARING = 8  # cores that share such memory: they ask for big arrays, so they hardly wait for each other
 
 
 def keep_freed() -> None:
     """Arrays that a batch frees stay with the process for the next one, up to a bound. The system would
-    have to clear new pages each time, and the kernel took a quarter of a run."""
+    have to clear new pages each time, and the kernel took a quarter of a run.
+
+    One place keeps them for all: threads share it, as each would keep as much of its own; and so does
+    Arrow, which has an allocator of its own, where this runs before pyarrow is imported."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, max(1, (os.cpu_count() or 1) // _SHARING))
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def reset_peak() -> None:

@@ -19,7 +19,7 @@ from pipeline.store import Store
 
 RANGES = 4096  # the finest partition: reducers take whole ranges
 CHUNK_ROWS = 65_536
-RUN_MESSAGES = 1 << 20  # of a shard that a task holds before it writes them
+RUN_MESSAGES, RUN_BYTES = 1 << 20, 16 << 20  # of a shard that a task holds before it writes them
 LEAST_ROWS = 256  # of each run that a merge holds, however many there are
 
 Ints = npt.NDArray[np.int64]
@@ -27,20 +27,24 @@ UInt64s = npt.NDArray[np.uint64]
 
 
 class Outbox:
-    """Collects the messages of one shard and writes them as sorted runs, each a file with an index."""
+    """Collects the messages of one shard and writes them as sorted runs, each a file with an index and one
+    that says where the replies go."""
 
     def __init__(self, operator: ShuffleOp | ReduceOp, store: Store | None = None, folder: str = "") -> None:
         self.operator, self.store, self.folder = operator, store, folder
         self.base = 0
-        self.rows: list[npt.NDArray[np.uint32]] = []
-        self.lengths: list[Ints] = []
-        self.slots: list[npt.NDArray[np.uint32]] = []
-        self.record: dict[str, Any] = {"messages": [], "rows": 0, "bytes": 0, "payload_bytes": 0}
+        self.record: dict[str, Any] = {"messages": [], "homes": [], "rows": 0, "bytes": 0, "payload_bytes": 0}
         self._start()
 
     def _start(self) -> None:
-        """Of the run under way: the keys, the sender of each message, the payload."""
-        self.many = 0
+        """Of the run under way: the rows that send, how many messages each; the messages' keys, senders and
+        payload."""
+        self.many = self.held_bytes = 0
+        self.rows: list[npt.NDArray[np.uint32]] = []
+        self.lengths: list[Ints] = []
+        self._empty()
+
+    def _empty(self) -> None:
         self.keys: list[UInt64s] = []
         self.keys2: list[UInt64s | None] = []
         self.senders: list[npt.NDArray[np.uint32]] = []
@@ -58,6 +62,7 @@ class Outbox:
             raise ValueError(f"emit gave the payload {sorted(sent.payload)}, emits says {sorted(emits)}")
         for name, dtype in emits.items():
             self.payload[name].append(_typed(sent.payload[name], dtype, name, count))
+            self.held_bytes += self.payload[name][-1].nbytes
         self.base = base
         lengths = np.bincount(row, minlength=len(rows))
         self.rows.append(rows[lengths > 0])
@@ -67,12 +72,13 @@ class Outbox:
         if isinstance(self.operator, ShuffleOp):
             self.senders.append(rows[row])
         self.many += count
-        if self.store is not None and self.many >= RUN_MESSAGES:
+        if self.store is not None and (self.many >= RUN_MESSAGES or self.held_bytes >= RUN_BYTES):
             self._end_run(self.store)
 
     def sorted(self) -> tuple[pa.RecordBatch, npt.NDArray[np.uint32]]:
         """The run's messages, sorted: key, key2 (where one is not 0), for a ShuffleOp the sender's row in
-        the shard (uint32) as `uid`, the payload; and the place of each in the order of emission."""
+        the shard (uint32) as `uid`, the payload; and the place of each in the order of emission. They are
+        no longer in the box then, as they may be big."""
         columns = {"key": _joined(self.keys, np.uint64)}
         if any(key2 is not None and key2.any() for key2 in self.keys2):
             pairs = zip(self.keys, self.keys2, strict=True)
@@ -85,11 +91,14 @@ class Outbox:
             for name, dtype in self.operator.emits.items()
         }
         batch = pa.RecordBatch.from_pydict({n: pa.array(c) for n, c in columns.items()} | payload)
+        self._empty()
+        del columns, payload
         order = message_order(batch, self.operator)
         return taken(batch, order), order
 
     def _end_run(self, store: Store) -> None:
-        """Write the run, and remember where in it each message's reply will be."""
+        """Write the run's messages; and its home: for every row that sent some, the places in the run of
+        the replies that it waits for."""
         batch, order = self.sorted()
         slot = np.empty(len(order), np.uint32)
         if isinstance(self.operator, ReduceOp):
@@ -97,28 +106,25 @@ class Outbox:
             slot[order] = run
         else:
             slot[order] = np.arange(len(order), dtype=np.uint32)
-        self.slots.append(slot + np.uint32(self.record["rows"]))
         lows = np.arange(RANGES, dtype=np.uint64) << np.uint64(52)
         index = np.append(np.searchsorted(mixed(_u64(batch, "key")), lows), batch.num_rows)
         about = {"index": base64.b64encode(index.astype("<i8").tobytes()), "base": str(self.base)}
         chunks = (batch.slice(i, CHUNK_ROWS) for i in range(0, batch.num_rows, CHUNK_ROWS))
         written = store.put_batches(self.folder, batch.schema.with_metadata(about), chunks)
+        ends = np.concatenate([[0], np.cumsum(_joined(self.lengths, np.int64))]).astype(np.int64)
+        slots = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(slot))
+        home = pa.record_batch({"row": pa.array(_joined(self.rows, np.uint32)), "slots": slots})
+        waiting = store.put_batches(self.folder, home.schema, iter([home]))
         self.record["messages"].append(written["file"])
+        self.record["homes"].append(waiting["file"])
         self.record["rows"] += batch.num_rows
-        self.record["bytes"] += written["bytes"]
+        self.record["bytes"] += written["bytes"] + waiting["bytes"]
         self.record["payload_bytes"] += batch.nbytes
         self._start()
 
     def seal(self, store: Store, name: str) -> dict[str, Any]:
-        """Commit the messages: `name` is the record. The home file says for every row which messages'
-        replies it waits for: their places in all runs, one after the other."""
+        """Write what is left and commit the messages: `name` is the record."""
         self._end_run(store)
-        ends = np.concatenate([[0], np.cumsum(_joined(self.lengths, np.int64))]).astype(np.int64)
-        slots = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(_joined(self.slots, np.uint32)))
-        home = pa.record_batch({"row": pa.array(_joined(self.rows, np.uint32)), "slots": slots})
-        written = store.put_batches(self.folder, home.schema, iter([home]))
-        self.record["home"] = written["file"]
-        self.record["bytes"] += written["bytes"]
         store.commit_record(name, self.record)
         return self.record
 

@@ -15,8 +15,7 @@ import pyarrow as pa
 from pipeline.store import key_of
 
 SMALLEST, LARGEST, WANTED_SHARDS = 32_000_000, 256_000_000, 64
-MOST_ROWS = 1 << 31  # row numbers within a shard are uint32
-
+MOST_ROWS = 1 << 18  # of more than one unit: what a task holds beside the text grows with the rows
 
 Json = str | bytes
 

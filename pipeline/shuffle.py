@@ -31,12 +31,12 @@ from pipeline.messages import (
 from pipeline.nodes import Node
 from pipeline.store import Store
 from pipeline.tasks import Done
-from pipeline.view import ShardView
+from pipeline.view import Rows, ShardView
 
 REDUCE_BYTES = 64 << 20  # of messages that one reducer answers
 HELD_BYTES = 16 << 20  # what it holds of them at once: more leaves the cache and takes new pages each time
 SORT_BYTES = 48  # that sorting takes beside each message
-SEGMENT_BYTES = 64 << 20  # what it holds of the replies before it writes them
+SEGMENT_BYTES = 16 << 20  # what it holds of the replies before it writes them
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _write_segments(
             size += batch.nbytes
             if size > SEGMENT_BYTES:
                 yield _segment(held, offsets, runs)
-                held, size = [], 0
+                size = 0
         if held:
             yield _segment(held, offsets, runs)
 
@@ -173,8 +173,9 @@ def _write_segments(
 
 def _segment(held: list[pa.RecordBatch], offsets: list[Ints], runs: int) -> pa.RecordBatch:
     """The replies sorted by the run of their messages, and where each run's begin. They stay in the order
-    of the messages in that run, so they need no other address."""
+    of the messages in that run, so they need no other address. Empties `held`."""
     batch = pa.concat_batches(held)
+    held.clear()
     home = batch.column("home").to_numpy(zero_copy_only=False)
     order, starts = grouped(home, runs)
     offsets.append(starts)
@@ -194,19 +195,12 @@ def home(context: Shuffle, index: int) -> Done:
     assert isinstance(operator, ShuffleOp | ReduceOp)
     alive = view.alive(node.alive)
     rows, place = np.flatnonzero(alive).astype(np.uint32), np.cumsum(alive) - 1
-    waiting, slots = _waiting(context, index)
-    parts = [p for run in context.runs_of(index) for p in _replies_to(context, run)]
-    replies = pa.concat_batches(parts) if parts else empty(_travelling(operator))
-    replies = replies.select(list(reply_types(operator)))
     made = []
-    for start in range(0, len(rows), CHUNK_ROWS):
-        some = rows[start : start + CHUNK_ROWS]
-        low, high = np.searchsorted(waiting, [some[0], int(some[-1]) + 1])
-        own = slots.slice(low, high - low)
-        at = np.repeat(place[waiting[low:high]] - start, np.diff(np.asarray(own.offsets)))
+    for some, waiting, slots, replies in _waiting(context, operator, index, rows):
+        at = np.repeat(place[waiting] - place[some[0]], np.diff(np.asarray(slots.offsets)))
         batch = pa.record_batch({"uid": pa.array(some.astype(np.int64) + view.shard.base)})
         with located(f"{node.name} ({node.op})", view, some):
-            answers = replies.take(own.flatten()).append_column("row", pa.array(at))
+            answers = replies.take(slots.flatten()).append_column("row", pa.array(at))
             values = checked(operator.columns(batch, answers), node.adds, len(some), "columns")
         made.append(pa.RecordBatch.from_pydict({"row": pa.array(some, pa.uint32()), **values}))
     commit(view, node, rows, made)  # the rows were counted when they emitted
@@ -215,11 +209,26 @@ def home(context: Shuffle, index: int) -> Done:
     return done
 
 
-def _waiting(context: Shuffle, index: int) -> tuple[Any, pa.Array]:
-    """(the rows of a shard that sent messages, the places of the replies that each of them waits for)."""
+def _waiting(
+    context: Shuffle, operator: ShuffleOp | ReduceOp, index: int, rows: Rows
+) -> Iterator[tuple[Rows, Rows, pa.Array, pa.RecordBatch]]:
+    """Slices of a shard's alive rows: (rows, which of them sent messages, the places of the replies that
+    each of these waits for, the replies). Only those to one run at a time are held."""
     emitted: dict[str, Any] = json.loads(context.store.read(f"nodes/{context.node.key}/emit/{index}.json"))
-    home = context.store.open_arrow(f"nodes/{context.node.key}/emit/{emitted['home']}").get_batch(0)
-    return np.asarray(home.column("row")), home.column("slots")
+    schema, names = _travelling(operator), list(reply_types(operator))
+    runs, start = context.runs_of(index), 0
+    for run, file in zip(runs, emitted["homes"], strict=True):
+        home = context.store.open_arrow(f"nodes/{context.node.key}/emit/{file}").get_batch(0)
+        waiting, slots = np.asarray(home.column("row")), home.column("slots")
+        stop = len(rows) if run == runs[-1] else int(np.searchsorted(rows, waiting[-1], side="right"))
+        parts = list(_replies_to(context, run))
+        replies = (pa.concat_batches(parts) if parts else empty(schema)).select(names)
+        parts.clear()
+        for low in range(start, stop, CHUNK_ROWS):
+            some = rows[low : min(low + CHUNK_ROWS, stop)]
+            first, end = np.searchsorted(waiting, [some[0], int(some[-1]) + 1])
+            yield some, waiting[first:end], slots.slice(first, end - first), replies
+        start = stop
 
 
 def _replies_to(context: Shuffle, run: int) -> Iterator[pa.RecordBatch]:

@@ -34,6 +34,8 @@ from pipeline.store import Store
 from pipeline.view import Column, Mask, Rows, ShardView
 
 WHERE_ROWS = 65_536  # of a column that says which rows are wanted, at once
+FRAGMENT_BYTES = 16 << 20  # of columns that a task holds before it commits them
+MAPPED_ROWS = 262_144  # of stored columns that stay in memory once they were read
 SCORE_ROWS = 512  # a score is committed after so many rows of a shard: the most that a kill can cost
 
 
@@ -80,6 +82,7 @@ class Work:
     argument: Any  # what the operator's method gets beside the batch
     state: Artifact | None = None
     parts: list[pa.RecordBatch] = field(default_factory=list)
+    held_bytes: int = 0  # of the parts
     outbox: Outbox | None = None
     done: Done = field(default_factory=Done)
 
@@ -113,9 +116,14 @@ def _pass(view: ShardView, works: Sequence[Work]) -> None:
         return
     source = set[str]().union(*(view.source_columns(w.reads) for w in works))
     rows = np.flatnonzero(np.logical_or.reduce([w.mask for w in works])).astype(np.uint32)
+    seen = 0
     for some, read in view.read(source, rows, min(w.job.batch_rows for w in works)):
         for work in works:
             _feed(view, work, some, read)
+        seen += len(some)
+        if seen >= MAPPED_ROWS:
+            view.unmap()
+            seen = 0
 
 
 def _begin(view: ShardView, job: Job) -> Work | None:
@@ -191,7 +199,11 @@ def _apply(view: ShardView, work: Work, rows: Rows, batch: pa.RecordBatch) -> No
     if work.job.role == "columns":
         assert isinstance(operator, MapOp | FoldOp | FitOp | LoopOp)
         call = operator.columns
-        work.parts += run_columns(view, node, lambda some: call(some, work.argument), rows, batch)
+        made = run_columns(view, node, lambda some: call(some, work.argument), rows, batch)
+        work.parts += made
+        work.held_bytes += sum(part.nbytes for part in made)
+        if work.held_bytes >= FRAGMENT_BYTES:
+            _commit(view, work, int(rows[-1]) + 1)
         return
     with located(f"{node.name} ({node.op})", view, rows):
         if isinstance(operator, FoldOp):
@@ -203,13 +215,21 @@ def _apply(view: ShardView, work: Work, rows: Rows, batch: pa.RecordBatch) -> No
             work.outbox.add(rows, view.shard.base, operator.emit(batch, work.argument))
 
 
+def _commit(view: ShardView, work: Work, stop: int) -> None:
+    """Commit the columns of the rows before `stop`, nulls for those that the operator did not want."""
+    rows, work.rows = np.split(work.rows, [np.searchsorted(work.rows, stop)])
+    parts = with_nulls(work.job.node, rows, work.parts)
+    work.parts, work.held_bytes = [], 0
+    work.done.bytes += commit(view, work.job.node, rows, parts)
+
+
 def _finish(view: ShardView, work: Work) -> None:
     node, store = work.job.node, view.store
     began, cpu = time.perf_counter(), time.thread_time()
     name = partial_name(node, work.job.role, view.shard.index)
     if work.job.role == "columns":
-        work.parts = with_nulls(node, work.rows, work.parts)
-        work.done.bytes = commit(view, node, work.rows, work.parts)
+        if len(work.rows):
+            _commit(view, work, view.shard.rows)
     elif work.outbox is not None:
         record = work.outbox.seal(store, name)
         work.done.bytes = int(record["bytes"])

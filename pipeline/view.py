@@ -89,6 +89,7 @@ class ShardView:
         self.store, self.manifest = store, manifest
         self.shard: Shard = manifest.shards[index]
         self._tables: dict[tuple[str, bool], pa.Table] = {}
+        self._rows: dict[tuple[str, bool], Rows] = {}
         self._alive: dict[Alive, Mask] = {}
 
     def folder(self, key: str, positional: bool) -> str:
@@ -104,8 +105,8 @@ class ShardView:
         return [record for record in found if record is not None]
 
     def table(self, key: str, positional: bool) -> pa.Table:
-        """All rows that a node has computed, by row; a row that two attempts computed counts once,
-        from the fragment that begins first."""
+        """All rows that a node has computed, by row, a chunk a fragment; a row that two attempts computed
+        counts once, from the fragment that begins first."""
         if (key, positional) not in self._tables:
             folder = self.folder(key, positional)
             parts = [
@@ -117,15 +118,26 @@ class ShardView:
             )
         return self._tables[key, positional]
 
+    def rows_of(self, key: str, positional: bool) -> Rows:
+        """The rows that a node has computed, ascending."""
+        if (key, positional) not in self._rows:
+            self._rows[key, positional] = _rows_of(self.table(key, positional))
+        return self._rows[key, positional]
+
     def forget(self, key: str, positional: bool) -> None:
         """Look again: a fragment was committed."""
         self._tables.pop((key, positional), None)
+        self._rows.pop((key, positional), None)
         self._alive.clear()
+
+    def unmap(self) -> None:
+        """Let go of the columns that were read; they are opened again when they are needed."""
+        self._tables.clear()
 
     def covered(self, key: str, positional: bool) -> Mask:
         """Which rows a node has computed."""
         mask = np.zeros(self.shard.rows, dtype=bool)
-        mask[_rows_of(self.table(key, positional))] = True
+        mask[self.rows_of(key, positional)] = True
         return mask
 
     def alive(self, tree: Alive) -> Mask:
@@ -151,8 +163,7 @@ class ShardView:
 
     def dropped(self, tree: Alive, entered: Mask) -> Mask:
         """Which rows the dropping node at the top of the tree takes out of those that entered it."""
-        table = self.table(tree.key, tree.positional)
-        rows = _rows_of(table)
+        table, rows = self.table(tree.key, tree.positional), self.rows_of(tree.key, tree.positional)
         out = np.zeros(self.shard.rows, dtype=bool)
         known = np.zeros(self.shard.rows, dtype=bool)
         known[rows] = True
@@ -160,7 +171,7 @@ class ShardView:
             row = int(np.flatnonzero(missing)[0])
             raise DataError(f"{tree.name} has no verdict for {self.place(row)}: run it again")
         if "drop" in table.column_names:
-            out[rows] = whole(table["drop"]).is_valid().to_numpy(zero_copy_only=False)
+            out[rows] = whole(pc.is_valid(table["drop"])).to_numpy(zero_copy_only=False)
         return out & entered
 
     def place(self, row: int) -> str:
@@ -175,11 +186,10 @@ class ShardView:
         """A stored column at the given rows, which must have been computed."""
         if not len(rows):
             return pa.array([], column.dtype)
-        table = self.table(column.key, column.positional)
-        have = _rows_of(table)
+        table, have = self.table(column.key, column.positional), self.rows_of(column.key, column.positional)
         first = int(np.searchsorted(have, rows[0]))
         if np.array_equal(have[first : first + len(rows)], rows):
-            return whole(table[column.name]).slice(first, len(rows))
+            return whole(table[column.name].slice(first, len(rows)))
         at = np.searchsorted(have, rows)
         if len(have) == 0 or at[-1] >= len(have) or not np.array_equal(have[at], rows):
             bad = int(rows[~np.isin(rows, have)][0])
@@ -187,7 +197,7 @@ class ShardView:
                 f"{column.node}.{column.name} has no value for {self.place(bad)}, which is alive here: "
                 f"the row was dropped on the branch of {column.node}; join the branches with `join: all`"
             )
-        return whole(table[column.name]).take(pa.array(at))
+        return _taken(table[column.name], at)
 
     def source_columns(self, columns: Mapping[str, Column]) -> set[str]:
         """The source's columns that these need."""
@@ -230,11 +240,10 @@ class ShardView:
         """The texts of these rows after the cuts of the nodes above, one node's after the other's; a row
         that an editing node never saw (it came by another branch) has none of its cuts."""
         for edit in edits:
-            table = self.table(edit.key, edit.positional)
-            have = _rows_of(table)
+            table, have = self.table(edit.key, edit.positional), self.rows_of(edit.key, edit.positional)
             at = np.minimum(np.searchsorted(have, rows), max(len(have) - 1, 0))
             seen = have[at] == rows if len(have) else np.zeros(len(rows), bool)
-            cuts = whole(table[edit.name]).take(pa.array(at, mask=~seen))
+            cuts = _taken(table[edit.name], at, seen)
             try:
                 texts = apply_cuts(texts, cuts)
             except ValueError as error:
@@ -264,6 +273,12 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def _taken(column: pa.ChunkedArray, at: npt.NDArray[np.int64], seen: Mask | None = None) -> pa.Array:
+    """The values at ascending places, null where `seen` is false; only the chunks between are touched."""
+    low, high = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
+    return whole(column.slice(low, high - low)).take(pa.array(at - low, mask=None if seen is None else ~seen))
+
+
 def _rows_of(table: pa.Table) -> Rows:
     return np.asarray(whole(table["row"]).to_numpy(zero_copy_only=False), dtype=np.uint32)
 
@@ -271,13 +286,15 @@ def _rows_of(table: pa.Table) -> Rows:
 def _union(parts: list[pa.Table]) -> pa.Table:
     """Fragments as one table sorted by row, the first fragment winning."""
     if len(parts) == 1:
-        return parts[0].combine_chunks()
+        return parts[0]
     names = list(dict.fromkeys(name for part in parts for name in part.column_names))
     types = {f.name: f.type for part in parts for f in part.schema}
     filled = [
         pa.table({n: part[n] if n in part.column_names else pa.nulls(part.num_rows, types[n]) for n in names})
         for part in parts
     ]
-    table = pa.concat_tables(filled).unify_dictionaries().combine_chunks()
-    _, first = np.unique(_rows_of(table), return_index=True)
-    return table.take(pa.array(first))
+    table = pa.concat_tables(filled).unify_dictionaries()
+    rows = _rows_of(table)
+    if (rows[1:] > rows[:-1]).all():  # as fragments lie but after attempts that knew of different rows
+        return table
+    return table.combine_chunks().take(pa.array(np.unique(rows, return_index=True)[1]))

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from pipeline import memory
 from pipeline.cli import main as tamis
-from workflows.bench.peers.task import NGRAM, PERMUTATIONS, Task
+
+memory.keep_freed()  # as `tamis` does it, before anything imports pyarrow
+
+from workflows.bench.peers.task import NGRAM, PERMUTATIONS, Task  # noqa: E402
 
 CONFIG = """\
 source: {{path: "{corpus}", id: id, text: text}}
