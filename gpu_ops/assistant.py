@@ -185,7 +185,7 @@ class Assistant(FitOp, Telling):
             return np.zeros(self.buckets), -np.inf if len(hard) and not hard.any() else np.inf
         from sklearn.linear_model import LogisticRegression
 
-        model = fitted(LogisticRegression(C=1 / self.regularisation, max_iter=200), x, hard)
+        model = fitted(LogisticRegression(C=1 / self.regularisation, max_iter=200), x, hard.astype(np.int64))
         return model.coef_[0].astype(np.float64), float(model.intercept_[0])
 
     def _predict(self, x: Any, coef: Floats, intercept: float) -> Floats:

@@ -65,7 +65,7 @@ class ClusterCentroids(BudgetOp):
     def _chosen(self, x: Float64s, k: int) -> tuple[Int64s, Float64s]:
         """(k,) different rows, and how many each stands for."""
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that copies leave clusters empty is told below

@@ -50,7 +50,7 @@ class Discriminative(SelectOp):
         return Wanted(vectors=[self.embedding])
 
     def choose(self, pool: Pool, k: int, device: str) -> Choice:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         x = standardised(np.array(pool.vectors[self.embedding], np.float32)).astype(np.float64)
         mine, picks = pool.taken.copy(), []

@@ -68,7 +68,7 @@ class FacilityLocation(SelectOp, Telling):
     def tell(self, state: Artifact) -> str:
         if "bound" not in state:
             return "no row was chosen"
-        total, bound, rows = (float(state[name][0]) for name in ("objective", "bound", "rows"))
+        total, bound, rows = (float(state[name].sum()) for name in ("objective", "bound", "rows"))
         share = f"{total / bound:.1%}" if bound else "all"
         return (
             f"each row's cosine with the nearest chosen one is {total / rows:.4f} on average, "

@@ -81,7 +81,7 @@ class NearMiss(BudgetOp):
 
     def _farthest(self, x: Float32s, rare: Float32s) -> Float64s:
         """(m,) mean distance to the farthest rows of the smallest class."""
-        from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
+        from scipy.spatial.distance import cdist
 
         k, step = min(self.neighbours, len(rare)), max(1, _BLOCK // len(rare))
         blocks = (cdist(x[i : i + step].astype(np.float64), rare) for i in range(0, len(x), step))
