@@ -26,7 +26,7 @@ class Density(FitOp, Telling):
     `mmr`. With 100 labels of subjectivity (MiniLM embeddings, a linear head, 5 splits) `k_center` alone was
     right for .717, after the least dense 5 % went for .796, 20 % for .814, half for .864; random rows for
     .876. With 200 of banking77 it was .515, .594, .658, .674 against .563; with 800 of it half was too much
-    (.839, .849, .849, .779 against .821). So start at 0.2. `facility_location` needs no guard.
+    (.839, .849, .849, .779 against .821). So start at 0.2.
 
     As a weight, give the column to `importance` (`score: density`); the densest rows alone are a shortlist
     (`cut`). It drops rare topics as well as noise: read what went.
