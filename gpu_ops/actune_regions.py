@@ -47,7 +47,7 @@ class ActuneRegions(SelectOp, Telling):
     def choose(self, pool: Pool, k: int, device: str) -> Choice:
         rows = np.flatnonzero(~pool.taken)
         unsure = informative(pool, self.score, descending=True)[rows]
-        x, label = pool.vectors[self.embedding][rows], pool.labels[self.predicted].code[rows]
+        x, label = pool.wide(self.embedding, rows), pool.labels[self.predicted].code[rows]
         found = clustered(x, self.regions, pool.key[rows], self.seed or 0, unsure, self.rounds)
         value = region_values(found, unsure, label, self.beta)
         order = visits(found.label, unsure, value, self.rows_per_region)

@@ -129,7 +129,7 @@ def _agreement(p: Float32s, taken: Int64s, near: Int64s, free: Int64s) -> Float6
 
 def _check_size(x: Float32s, uid: Int64s, column: str) -> None:
     for start in range(0, len(x), _ROWS):
-        large = np.abs(x[start : start + _ROWS]).max(axis=1) > LARGEST
+        large = np.abs(x[start : start + _ROWS]).max(axis=1).astype(np.float64) > LARGEST
         if large.any():
             raise ValueError(
                 f"{column} has a number beyond {LARGEST:.0e} at uid {uid[start + int(large.argmax())]}: "

@@ -110,7 +110,7 @@ class Mesa(FitOp, Telling):
         trained = known & ~judges
         order = np.lexsort((pool.uid, pool.key))
         task = Task(
-            np.asarray(pool.vectors[self.embedding]),
+            np.asarray(pool.vectors[self.embedding], np.float32),
             positive,
             order[(trained & positive)[order]],
             order[(trained & ~positive)[order]],

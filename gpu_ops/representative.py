@@ -52,6 +52,6 @@ class Representative(SelectOp):
         rows = np.flatnonzero(~pool.taken & (far <= self.within))
         if len(rows) < k:
             rows = most_informative(pool, -far, k, seed)
-        x = pool.vectors[self.embedding][rows]
+        x = pool.wide(self.embedding, rows)
         chosen, sizes = clustered(x, k, pool.key[rows], seed, rounds=self.rounds).representatives(k)
         return Choice(rows[chosen], sizes)

@@ -60,7 +60,7 @@ class Tyrogue(SelectOp):
         rows = most_informative(pool, np.zeros(len(pool)), most, seed)
         clusters, weight = int(self.ratio * k), np.ones(len(rows))
         if len(rows) > clusters:
-            x, key = pool.vectors[self.embedding][rows], pool.key[rows]
+            x, key = pool.wide(self.embedding, rows), pool.key[rows]
             chosen, weight = clustered(x, clusters, key, seed, rounds=self.rounds).representatives(clusters)
             rows = rows[chosen]
         best = np.argsort(-score[rows], kind="stable")[:k]

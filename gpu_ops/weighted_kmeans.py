@@ -60,7 +60,7 @@ class WeightedKmeans(SelectOp):
         seed, most = self.seed or 0, len(pool) if self.prefilter is None else int(self.prefilter * k)
         weight = informative(pool, self.score, self.descending)
         rows = most_informative(pool, weight, most, seed)
-        x, key = pool.vectors[self.embedding][rows], pool.key[rows]
+        x, key = pool.wide(self.embedding, rows), pool.key[rows]
         found = clustered(x, k, key, seed, weight[rows], self.rounds)
         chosen, sizes = found.representatives(k)
         return Choice(rows[chosen], sizes)

@@ -75,13 +75,17 @@ class Pool:
     def __len__(self) -> int:
         return len(self.uid)
 
+    def wide(self, name: str, rows: Int64s) -> Float32s:
+        """(m, d) the vectors of these rows, in memory."""
+        return np.asarray(self.vectors[name][rows], np.float32)
+
     def at(self, rows: Int64s) -> Pool:
         """The pool of these rows, in memory."""
         return Pool(
             self.uid[rows],
             self.key[rows],
             self.taken[rows],
-            {name: np.asarray(x[rows], np.float32) for name, x in self.vectors.items()},
+            {name: self.wide(name, rows) for name in self.vectors},
             {name: x[rows] for name, x in self.numbers.items()},
             {name: Labels(x.names, x.code[rows]) for name, x in self.labels.items()},
         )
@@ -117,7 +121,7 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
             have &= with_it
         for name, (place, x) in found.items():
             half = batch.column(name).type.value_type == pa.float16()
-            vectors[name].add(x[have[place]], half)
+            vectors[name].add(x[have[place]], half and name not in wanted.distributions)
         for name, number in values.items():
             numbers[name].append(number[have])
         for name, some in labels.items():

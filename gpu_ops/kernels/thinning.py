@@ -178,7 +178,7 @@ class ThinOp(FitOp, Telling):
         present, code = np.unique(found.code, return_inverse=True)
         part = pool.labels[self.partition].code if self.partition else np.zeros(len(pool), np.int64)
         names = found.names[present] if len(present) else np.zeros(0, "S1")
-        x = pool.vectors[self.embedding]
+        x = np.asarray(pool.vectors[self.embedding], np.float32)  # all in memory
         return Rows(pool.uid, pool.key, x, code.reshape(-1).astype(np.int64), names, part), lost
 
     def _nothing(self) -> Verdict:
