@@ -11,7 +11,8 @@ with id, text, the classifier's guess and its confidence, and ends with the exit
 `label` and run the same command again. Every round is one run of a DAG in WORK, whose store keeps what was
 computed of the pool; labels are files there, one a round, so a study that was killed goes on where it was.
 
-The gain is not dependable: see `workflows/compare_selectors.py` for many selectors with standard errors.
+The gain is not dependable: from 50 to 250 labels margin was +.000 +- .003 better than random rows on
+subjectivity, +.026 +- .004 on banking77 (`workflows/compare_selectors.py`, which compares many selectors).
 """
 
 from __future__ import annotations
