@@ -98,7 +98,7 @@ def test_names_of_nodes_are_the_branchs_own() -> None:
 def test_the_built_in_list_is_sound_and_mistakes_are_named(tmp_path: Path) -> None:
     known, out = fragments()
     assert {"random", "k_center", "kmeans", "margin"} <= known.keys()
-    assert out == {"sensitivity": "give --set classifier=..."}
+    assert out == {"sensitivity": "give --set classifier=...", "alps": "give --set lm=..."}
     given_ = fragments(given={"classifier": "folder"})[0]["sensitivity"]
     assert given_.nodes["changes"]["model"] == "folder"
     claimed = {claim.selector for claim in read_claims(compare_selectors.CLAIMS)}
