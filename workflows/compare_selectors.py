@@ -17,7 +17,7 @@ so a study that was interrupted, or got a selector more, goes on.
 Found (MiniLM embeddings, pools of 4,000, 10 seeds, logistic; subjectivity and banking77): k-center loses cold
 with 100 labels, -.138 +- .017 and -.034 +- .012; k-means ties and wins, -.001 +- .003 (but +.030 +- .003 by
 the vote) and +.218 +- .007. Warm, to 250 labels: margin +.000 +- .003 and +.026 +- .004, entropy +.000 and
--.129 +- .009, k-means -.008 +- .003 and +.081 +- .005. Three of the 40 controls were off by more than 2
+-.129 +- .009, k-means -.008 +- .003 and +.081 +- .005. Three of the 32 controls were off by more than 2
 errors, all on subjectivity, one by 4 (.011): they share one baseline there, so take .01 for noise.
 """
 
