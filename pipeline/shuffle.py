@@ -33,7 +33,7 @@ from pipeline.store import Store
 from pipeline.tasks import Done
 from pipeline.view import Rows, ShardView
 
-REDUCE_BYTES = 64 << 20  # of messages that one reducer answers
+REDUCE_BYTES = 32 << 20  # of messages that one reducer answers
 HELD_BYTES = 16 << 20  # what it holds of them at once: more leaves the cache and takes new pages each time
 SORT_BYTES = 48  # that sorting takes beside each message
 SEGMENT_BYTES = 16 << 20  # what it holds of the replies before it writes them
