@@ -14,11 +14,12 @@ placebos, a selector's ranks dealt to other rows; they must tie. Then the claims
 reproduced or not. Results are kept in WORK seed by seed and arm by arm: what is there is not computed again,
 so a study that was interrupted, or got a selector more, goes on.
 
-Found (MiniLM embeddings, 20 seeds, logistic; subjectivity and banking77, 8.5 minutes): without a label before,
-100 rows of k-means gain -.011 +- .004 and +.198 +- .005, of k-center -.078 +- .012 and +.009 +- .005. 200 more
-after 100 random ones: weighted k-means +.008 +- .002 and +.117 +- .003, BADGE +.005 and +.033, margin +.004 and
-+.035, entropy +.004 and -.050, CAL -.005 and -.124. No control was off by two errors; with pools of 4,000 and
-10 seeds 3 of 32 were, all on subjectivity, one by 4 (.011): arms share one baseline, so take .01 for noise there.
+Found (MiniLM embeddings, 20 seeds, logistic; subjectivity and banking77, 8.5 minutes): without a label
+before, 100 rows of k-means gain -.011 +- .004 and +.198 +- .005, of k-center -.078 +- .012 and +.009 +-
+.005. 200 more after 100 random ones: weighted k-means +.008 +- .002 and +.117 +- .003, BADGE +.005 and
++.033, margin +.004 and +.035, entropy +.004 and -.050, CAL -.005 and -.124. No control was off by two
+errors; with pools of 4,000 and 10 seeds 3 of 32 were, all on subjectivity, one by 4 (.011): arms share
+one baseline, so take .01 for noise there.
 """
 
 from __future__ import annotations
