@@ -1,6 +1,6 @@
 """Claim: rows that a selector picks to be labelled teach a classifier more than as many random ones.
 
-    python -m workflows.active_learning TABLE WORK --embeddings FILE.npy [--selector margin] [--seeds 3]
+    python -m workflows.active_learning TABLE WORK --embeddings FILE.npy [--selector margin] [--seeds 5]
     python -m workflows.active_learning TABLE WORK --model FOLDER --oracle file --id id
 
 A random seed set is labelled, a classifier trained on its embeddings, the selector asked for rows, an oracle
@@ -21,6 +21,7 @@ import argparse
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.errors import ConfigError, TamisError
 from workflows.bench.tables import table
 from workflows.selecting.asking import Ask, Waiting, answered, write_ask
-from workflows.selecting.branches import RANDOM, Branch, Fragment, choose, fragments
+from workflows.selecting.branches import RANDOM, Branch, Fragment, choose, fragments, replaced, settings_of
 from workflows.selecting.heads import head_of, macro_f1, predicted
 from workflows.selecting.pages import FAINT, STRONG, panel, save, write_curves
 from workflows.selecting.protocols import POOL, dag_seed
@@ -77,11 +78,13 @@ class Loop:
             return {row["id"]: row["label"] for row in csv.DictReader(lines)}
 
     def go(self, plan: Plan) -> list[dict[str, Any]]:
-        """All rounds that are not over yet; the curve. Waiting where an answer is awaited."""
+        """All rounds that are not over yet; the curve; it ends where the pool does. Waiting for labels."""
         known: dict[str, str] = {}
         curve = []
         for number in range(plan.rounds + 1):
             after = self.labels(number)
+            if after is None and known and len(known) == len(self.parts.pool):
+                break  # nobody is left to be asked for
             if after is None:
                 after = known | self.answer(plan, number, known)
                 self.keep(number, after)
@@ -159,10 +162,10 @@ class Loop:
 
 def study(given: argparse.Namespace) -> list[dict[str, Any]]:
     """The curves of all seeds and selectors."""
-    known, _ = fragments(given.list, [given.selector], dict(part.split("=", 1) for part in given.set))
+    known, _ = fragments(given.list, [given.selector], settings_of(given.set))
     columns = Columns(given.text, given.label, given.id, given.embedding, given.embeddings, given.model)
     task = load(given.table, given.work, columns, given.labels)
-    same_study(given, task)
+    same_study(given, task, known[given.selector])
     plan = Plan(given.start, given.batch, given.rounds, given.oracle, given.form, given.partial)
     rows: list[dict[str, Any]] = []
     for seed in range(given.seeds if given.oracle == "column" else 1):
@@ -189,10 +192,11 @@ def parted(task: Task, seed: int, given: argparse.Namespace) -> Split:
     return Split(parts.pool[task.label[parts.pool] >= 0], parts.test)
 
 
-def same_study(given: argparse.Namespace, task: Task) -> None:
+def same_study(given: argparse.Namespace, task: Task, fragment: Fragment) -> None:
     """ConfigError where the folder holds a study of other rows or with other settings."""
     names = ("selector", "start", "batch", "oracle", "form", "holdout")
     now = {"rows": task.identity, **{name: getattr(given, name) for name in names}}
+    now["nodes"] = replaced(fragment.nodes, lambda text: text)
     file = given.work / "study.json"
     before = json.loads(file.read_text()) if file.is_file() else now
     for name, value in now.items():
@@ -208,7 +212,9 @@ def summary(rows: Sequence[Mapping[str, Any]], selector: str) -> str:
     """The curve as a table: the selector, random rows, and the paired difference, with standard errors."""
     head = ("labels", selector, RANDOM, "difference", "verdict", "macro F1, difference")
     lines = []
-    for number in sorted({row["round"] for row in rows}):
+    arms = len({(row["seed"], row["selector"]) for row in rows})
+    count = Counter(row["round"] for row in rows)
+    for number in sorted(one for one in count if count[one] == arms):  # one may have used up its pool before
         cell = {
             name: [r for r in rows if (r["round"], r["selector"]) == (number, name)]
             for name in (selector, RANDOM)
@@ -216,7 +222,8 @@ def summary(rows: Sequence[Mapping[str, Any]], selector: str) -> str:
         ours, theirs = ([r["accuracy"] for r in cell[name]] for name in (selector, RANDOM))
         f1 = paired(*([r["macro_f1"] for r in cell[name]] for name in (selector, RANDOM)))
         gain = paired(ours, theirs)
-        labels = f"{cell[selector][0]['labels']}"
+        sizes = [float(np.mean([row["labels"] for row in cell[name]])) for name in (selector, RANDOM)]
+        labels = f"{sizes[0]:g}" if sizes[0] == sizes[1] else f"{sizes[0]:g} (random {sizes[1]:g})"
         values = (estimate(ours).text(), estimate(theirs).text(), gain.text(signed=True))
         lines.append((labels, *values, gain.verdict, f1.text(signed=True)))
     return table(head, lines)
@@ -261,7 +268,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=50, help="rows of the random seed set")
     parser.add_argument("--batch", type=int, default=50, help="rows of every later round")
     parser.add_argument("--rounds", type=int, default=8, help="after the seed set; may grow from run to run")
-    parser.add_argument("--seeds", type=int, default=3, help="of a simulation")
+    parser.add_argument("--seeds", type=int, default=5, help="of a simulation")
     parser.add_argument("--holdout", type=float, default=0.2, help="share of a simulation's rows to test on")
     parser.add_argument("--oracle", choices=("column", "file"), default="column")
     parser.add_argument("--labels", nargs="+", help="the labels that there may be (those of the table)")
@@ -299,7 +306,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"written: {given.work}/curve.csv, curve.html")
     else:
         print("no row of the table has a label, so there is no curve; the labels are the result")
-    print(f"labels: {given.work}/seed-*/*/labels-{given.rounds}.csv")
+    last = max((row["round"] for row in rows), default=0)
+    if last < given.rounds:
+        print(f"every row of the pool has a label after round {last}, so there are no {given.rounds} rounds")
+    print(f"labels: {given.work}/seed-*/*/labels-{last}.csv")
     return 0
 
 

@@ -44,7 +44,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.errors import ConfigError, TamisError
 from pipeline.store import key_of
 from workflows.bench.tables import table
-from workflows.selecting.branches import PROTOCOLS, RANDOM, Fragment, fragments
+from workflows.selecting.branches import PROTOCOLS, RANDOM, Fragment, fragments, settings_of
 from workflows.selecting.claims import CLAIMS, check, read_claims
 from workflows.selecting.heads import MEASURES
 from workflows.selecting.pages import write_page
@@ -187,8 +187,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def compare(given: argparse.Namespace) -> tuple[list[Row], list[Comparison]]:
     """Runs the whole study; its results, and the comparisons with random rows."""
-    pairs = dict(part.split("=", 1) for part in given.set)
-    known, left_out = fragments(given.list, given.selectors, pairs)
+    known, left_out = fragments(given.list, given.selectors, settings_of(given.set))
     for name, why in left_out.items():
         print(f"left out: {name} ({why})", flush=True)
     rows: list[Row] = []
@@ -199,6 +198,7 @@ def compare(given: argparse.Namespace) -> tuple[list[Row], list[Comparison]]:
             given.text, given.label, None, given.embedding, Path(file) if file else None, given.model
         )
         began, task = time.time(), load(Path(path), given.work, columns)
+        check_budgets(task, given)
         own: list[Row] = []
         for protocol in given.protocols:
             budgets = given.budgets if protocol == "cold" else given.warm_budgets
@@ -214,6 +214,18 @@ def compare(given: argparse.Namespace) -> tuple[list[Row], list[Comparison]]:
         print(show([one for one in made if one.labels in wanted[one.protocol]], given.seeds))
         print(f"{task.name}: {time.time() - began:.0f} s\n", flush=True)
     return rows, compared
+
+
+def check_budgets(task: Task, given: argparse.Namespace) -> None:
+    """ConfigError where a pool is smaller than a budget: all selectors would take all of it, and tie."""
+    used = {"cold": given.budgets, "warm": given.warm_budgets}
+    most = max(used[protocol][-1] for protocol in given.protocols)
+    labelled = int((task.label != NO_LABEL).sum())
+    if (left := labelled - given.test) < most:
+        raise ConfigError(
+            f"{task.name}: {labelled:,} labelled rows less {given.test:,} held-out ones are "
+            f"{max(left, 0):,} to choose {most:,} from: take a smaller budget or a smaller --test"
+        )
 
 
 def placebos(given: argparse.Namespace, known: Mapping[str, Fragment], protocol: str) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from workflows import active_learning
 from workflows.selecting.asking import Ask, Waiting, answered, write_ask
+from workflows.selecting.task import Columns, load
 
 ROWS = 90
 
@@ -135,3 +136,68 @@ def test_answers_are_checked(tmp_path: Path, form: str) -> None:
     file.write_text("name,label\na,yes\n" if form == "csv" else json.dumps({"id": "a"}))
     with pytest.raises(active_learning.TamisError, match="id"):
         Ask.read(file)
+
+
+def test_texts_with_odd_line_ends_and_long_ones_come_back(tmp_path: Path) -> None:
+    texts = ["a\u2028b\x85c\x0bd", "long " * 40_000, "x"]
+    for form in ("csv", "jsonl"):
+        file = tmp_path / f"ask-0.{form}"
+        write_ask(file, ["1", "2", "3"], texts, [("", 0.0)] * 3)
+        assert Ask.read(file).rows == [("1", ""), ("2", ""), ("3", "")]
+    file = tmp_path / "ask-0.csv"
+    file.write_bytes(b"\xef\xbb\xbflabel,id\r\n yes ,1\r\n,\r\n\r\n")  # as spreadsheets leave them
+    assert Ask.read(file).rows == [("1", "yes")]
+
+
+def test_a_csv_file_keeps_ids_and_labels_as_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('Nr,body,kind\r\n007,"two ""lines""\nof text",01\r\n07,12,true\r\n1e3,,\r\n', newline="")
+    np.save(tmp_path / "rows.npy", np.ones((3, 2)))
+    task = load(file, tmp_path, Columns("body", "kind", "Nr", file=tmp_path / "rows.npy"))
+    assert task.ids == ["007", "07", "1e3"]
+    assert task.names == ["01", "true"]
+    assert task.label.tolist() == [0, 1, -1]
+    assert task.texts[:2] == ['two "lines"\nof text', "12"]
+
+
+def test_a_plan_beyond_the_pool_ends_where_the_pool_does(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = arguments(rows, tmp_path / "work", "--seeds", "2", "--batch", "50")
+    for _ in range(2):
+        assert active_learning.main(call) == 0
+        assert "has a label after round 2, so there are no 3 rounds" in capsys.readouterr().out
+    curve = list(csv.DictReader((tmp_path / "work" / "curve.csv").read_text().splitlines()))
+    assert [int(row["labels"]) for row in curve] == [6, 56, 72] * 4
+    assert len({row["accuracy"] for row in curve if row["seed"] == "0" and row["labels"] == "72"}) == 1
+
+
+def test_the_summary_says_where_arms_have_not_as_many_labels() -> None:
+    def row(selector: str, number: int, labels: int) -> dict[str, object]:
+        return {"seed": 0, "selector": selector, "round": number, "labels": labels} | dict.fromkeys(
+            active_learning.MEASURES, 0.5
+        )
+
+    rows = [row("margin", 0, 6), row("random", 0, 6), row("margin", 1, 8), row("random", 1, 9)]
+    text = active_learning.summary([*rows, row("margin", 2, 9)], "margin")
+    assert "8 (random 9)" in text
+    assert text.count("\n") == 3
+
+
+def test_a_setting_is_a_name_and_a_value(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert active_learning.main(arguments(rows, tmp_path / "work", "--set", "classifier")) == 2
+    assert "--set classifier: give NAME=VALUE" in capsys.readouterr().err
+
+
+def test_a_list_that_changed_is_another_study(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.yaml"
+    call = arguments(rows, tmp_path / "work", "--selector", "own", "--list", str(file), "--rounds", "1")
+    file.write_text("own: {nodes: {pick: {op: k_center, keep_rows: $k, labelled: known}}}")
+    assert active_learning.main([*call, "--seeds", "1"]) == 0
+    file.write_text("own: {nodes: {pick: {op: k_center, keep_rows: $k, labelled: known, seed: 9}}}")
+    assert active_learning.main([*call, "--seeds", "1"]) == 2
+    assert "holds a study with nodes" in capsys.readouterr().err

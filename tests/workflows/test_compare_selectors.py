@@ -184,3 +184,13 @@ def test_claims_are_held_against_each_task() -> None:
     assert "reproduced, but smaller" in text
     assert "the opposite" in text
     assert "badge" not in text
+
+
+def test_budgets_beyond_the_pool_are_named(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [str(tmp_path / "work"), task, "--test", "100", "--protocols", "cold", "--budgets", "61"]
+    assert compare_selectors.main(call) == 2
+    assert "160 labelled rows less 100 held-out ones are 60 to choose 61 from" in capsys.readouterr().err
+    assert compare_selectors.main([*call, "--set", "classifier"]) == 2
+    assert "--set classifier: give NAME=VALUE" in capsys.readouterr().err

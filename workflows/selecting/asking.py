@@ -35,9 +35,15 @@ class Ask:
             raise DataError(f"{file}: not UTF-8 text; save it as UTF-8") from error
         if file.suffix == ".jsonl":
             return cls(
-                file, [_json_row(file, i, line) for i, line in enumerate(text.splitlines(), 1) if line]
-            )
-        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+                file, [_json_row(file, i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+            )  # not splitlines(), which cuts texts at U+2028 and U+0085 too
+        before = csv.field_size_limit(max(len(text), 1 << 17))
+        try:
+            lines = [row for row in csv.DictReader(io.StringIO(text, newline="")) if any(row.values())]
+        except csv.Error as error:
+            raise DataError(f"{file} cannot be read as CSV: {error}") from error
+        finally:
+            csv.field_size_limit(before)
         for name in ("id", "label"):
             if lines and name not in lines[0]:
                 raise DataError(f"{file}: no column {name!r}; leave the header as it was written")

@@ -92,6 +92,14 @@ def fragments(
     return {name: one for name, one in found.items() if name in chosen}, out
 
 
+def settings_of(parts: Sequence[str]) -> dict[str, str]:
+    """`$values` from NAME=VALUE; ConfigError for what is none."""
+    for part in parts:
+        if "=" not in part:
+            raise ConfigError(f"--set {part}: give NAME=VALUE")
+    return dict(part.split("=", 1) for part in parts)
+
+
 def _fragment(name: str, body: Mapping[str, Any], given: Mapping[str, str], where: str) -> Fragment:
     protocols = tuple(body.get("protocols") or PROTOCOLS)
     nodes = body.get("nodes")

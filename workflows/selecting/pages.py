@@ -137,7 +137,8 @@ def forest(one: Comparison, width: float = 760) -> Forest:
     values = steps(low, high, 6)
     labels = [f"+{t}" if v > 0 and t != "0" else t for v, t in zip(values, tick_labels(values), strict=True)]
     ticks = [Tick(x(v), label) for v, label in zip(values, labels, strict=True)]
-    counts = {what: sum(line.gain.verdict == what for line in one.lines) for what in (WINS, LOSES, TIES)}
+    verdicts = [line.gain.verdict for line in one.lines if not line.control]
+    counts = {what: verdicts.count(what) for what in (WINS, LOSES, TIES)}
     note = f"random {one.random.text()}; " + ", ".join(f"{n} {what}" for what, n in counts.items())
     title = f"{one.task}, {one.protocol}, {one.labels} labels, {one.measure}"
     return Forest(title, note, marks, ticks, x(0.0), width, PITCH * len(one.lines))

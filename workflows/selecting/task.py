@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -29,6 +30,7 @@ Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 
 NO_LABEL = -1
+_BLOCK = 1 << 26  # bytes that are read at once, and so the longest row of a CSV or JSONL file
 _SPLIT = 0x73706C6974  # keeps apart from other uses of a seed
 
 
@@ -69,9 +71,20 @@ class Task:
         return mark.hexdigest()
 
 
-def read_table(path: Path) -> pa.Table:
-    """A Parquet, CSV or JSONL file. ConfigError for another kind or a file that is not there."""
-    readers = {".parquet": pq.read_table, ".csv": pv.read_csv, ".jsonl": pj.read_json, ".json": pj.read_json}
+def read_table(path: Path, texts: Sequence[str] = ()) -> pa.Table:
+    """A Parquet, CSV or JSONL file. ConfigError for another kind or a file that is not there.
+
+    texts: columns that a CSV file has as they are written: 007 is an id, and true a label."""
+
+    def read_csv(file: Path) -> pa.Table:
+        kinds = pv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+        whole = pv.ParseOptions(newlines_in_values=True)
+        return pv.read_csv(file, pv.ReadOptions(block_size=_BLOCK), whole, kinds)
+
+    def read_json(file: Path) -> pa.Table:
+        return pj.read_json(file, pj.ReadOptions(block_size=_BLOCK))
+
+    readers = {".parquet": pq.read_table, ".csv": read_csv, ".jsonl": read_json, ".json": read_json}
     if path.suffix not in readers:
         raise ConfigError(f"{path}: a table ends in one of {', '.join(readers)}")
     if not path.is_file():
@@ -87,7 +100,7 @@ def load(path: Path, work: Path, columns: Columns, names: list[str] | None = Non
 
     names: the labels that there may be, by default those of the table. DataError for ids that come twice, a
     label that is not among `names`, embeddings that are missing or as many as another table's."""
-    table = read_table(path)
+    table = read_table(path, [one for one in (columns.text, columns.label, columns.id) if one])
     for name in filter(None, (columns.text, columns.id, columns.embedding)):
         if name not in table.column_names:
             raise ConfigError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
