@@ -185,6 +185,8 @@ def parted(task: Task, seed: int, given: argparse.Namespace) -> Split:
     there are any; simulated, a share of the rows, and the pool has those that the oracle knows."""
     labelled = np.flatnonzero(task.label >= 0)
     if given.oracle == "file":
+        if len(labelled) == len(task):
+            raise ConfigError(f"{given.table}: no row is without a label, so there is nothing to ask people")
         return Split(np.flatnonzero(task.label < 0), labelled)
     if not len(labelled):
         raise ConfigError(f"{given.table}: no row has a label, so none can be simulated: use --oracle file")

@@ -8,6 +8,9 @@ from one random set of labelled rows and choose, round after round, with what th
 rows are labelled, and two classifiers of their embeddings tested on the held-out rows: logistic regression,
 and a vote of the 5 nearest. All selectors are branches of one DAG, one run for each seed and round.
 
+Copies of a row may be on both sides of the split (a tenth of sms_spam's test rows have one in the pool): drop
+them before, by `exact_dedup`. Errors are those of other splits of this table, not of other tables.
+
 Printed, of losses as of wins: means over seeds with standard errors, and the paired difference to random
 rows, which are the mean of `--draws` independent draws on that seed. Controls: another random draw, and
 placebos, a selector's ranks dealt to other rows; they must tie. Then the claims of configs/selection, as

@@ -201,3 +201,22 @@ def test_a_list_that_changed_is_another_study(
     file.write_text("own: {nodes: {pick: {op: k_center, keep_rows: $k, labelled: known, seed: 9}}}")
     assert active_learning.main([*call, "--seeds", "1"]) == 2
     assert "holds a study with nodes" in capsys.readouterr().err
+
+
+def test_a_jsonl_file_keeps_dates_as_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"id": "2024-01-01", "text": "a", "n": 1}\n{"id": "2024-01-02", "text": null, "n": 2}\n')
+    np.save(tmp_path / "rows.npy", np.ones((2, 2)))
+    columns = Columns(label="n", id="id", file=tmp_path / "rows.npy")
+    task = load(file, tmp_path, columns)
+    assert (task.ids, task.names) == (["2024-01-01", "2024-01-02"], ["1", "2"])
+    file.write_text('{"id": "a", "text": "a"}\n{"id": null, "text": "b"}\n')
+    with pytest.raises(active_learning.TamisError, match="1 rows have no id"):
+        load(file, tmp_path, columns)
+
+
+def test_people_are_not_asked_where_every_row_has_a_label(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert active_learning.main(arguments(rows, tmp_path / "work", "--oracle", "file")) == 2
+    assert "no row is without a label" in capsys.readouterr().err

@@ -74,7 +74,8 @@ class Task:
 def read_table(path: Path, texts: Sequence[str] = ()) -> pa.Table:
     """A Parquet, CSV or JSONL file. ConfigError for another kind or a file that is not there.
 
-    texts: columns that a CSV file has as they are written: 007 is an id, and true a label."""
+    texts: columns whose values are taken as they are written: in CSV 007 is an id and true a label, in JSONL
+    "2024-01-01" is no time."""
 
     def read_csv(file: Path) -> pa.Table:
         kinds = pv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
@@ -82,7 +83,11 @@ def read_table(path: Path, texts: Sequence[str] = ()) -> pa.Table:
         return pv.read_csv(file, pv.ReadOptions(block_size=_BLOCK), whole, kinds)
 
     def read_json(file: Path) -> pa.Table:
-        return pj.read_json(file, pj.ReadOptions(block_size=_BLOCK))
+        large = pj.ReadOptions(block_size=_BLOCK)
+        table = pj.read_json(file, large)
+        times = [one for one in table.schema if one.name in texts and pa.types.is_timestamp(one.type)]
+        kinds = pa.schema([(one.name, pa.string()) for one in times])
+        return pj.read_json(file, large, pj.ParseOptions(explicit_schema=kinds)) if times else table
 
     readers = {".parquet": pq.read_table, ".csv": read_csv, ".jsonl": read_json, ".json": read_json}
     if path.suffix not in readers:
@@ -105,6 +110,10 @@ def load(path: Path, work: Path, columns: Columns, names: list[str] | None = Non
         if name not in table.column_names:
             raise ConfigError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
     n = table.num_rows
+    if columns.id and table[columns.id].null_count:
+        raise DataError(
+            f"{path}: {table[columns.id].null_count:,} rows have no {columns.id}; ids tell rows apart"
+        )
     ids = [str(v) for v in table[columns.id].to_pylist()] if columns.id else [f"row-{i}" for i in range(n)]
     if len(set(ids)) < n:
         twice = Counter(ids).most_common(1)[0][0]
