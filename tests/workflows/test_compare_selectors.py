@@ -194,3 +194,15 @@ def test_budgets_beyond_the_pool_are_named(
     assert "160 labelled rows less 100 held-out ones are 60 to choose 61 from" in capsys.readouterr().err
     assert compare_selectors.main([*call, "--set", "classifier"]) == 2
     assert "--set classifier: give NAME=VALUE" in capsys.readouterr().err
+
+
+def test_many_branches_in_several_runs_choose_the_same(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [task, "--test", "40", "--protocols", "cold", "--budgets", "6", "9", "--seeds", "1"]
+    plan += ["--draws", "1", "--selectors", "k_center", "--workers", "1"]
+    assert compare_selectors.main([str(tmp_path / "one"), *plan]) == 0
+    monkeypatch.setattr(protocols, "BRANCHES", 3)
+    assert compare_selectors.main([str(tmp_path / "several"), *plan]) == 0
+    one, several = ((tmp_path / name / "results.csv").read_bytes() for name in ("one", "several"))
+    assert one == several

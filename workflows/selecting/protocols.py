@@ -16,6 +16,7 @@ from workflows.selecting.heads import measured
 from workflows.selecting.task import Int64s, Split, Task, keys, write_pool
 
 POOL = "pool.parquet"
+BRANCHES = 40  # of one run: the books of some 400 nodes are more than a task may return
 Row = dict[str, Any]  # protocol, arm, labels (how many rows are labelled), chosen, and the measures
 
 
@@ -66,7 +67,9 @@ def cold(
     write_pool(task, split.pool, folder / POOL)
     bases = {arm.base: arm.fragment for arm in arms}
     branches = [Branch(f"{base}_{k}", one, k) for base, one in bases.items() for k in settings.budgets]
-    chosen = choose(folder, POOL, dag_seed(seed), branches)
+    chosen: dict[str, Int64s] = {}
+    for start in range(0, len(branches), BRANCHES):
+        chosen |= choose(folder, POOL, dag_seed(seed), branches[start : start + BRANCHES])
     key = keys([task.ids[i] for i in split.pool])
     found: dict[str, list[Row]] = {}
     for arm in arms:
