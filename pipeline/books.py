@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from pipeline.store import Store
 from pipeline.view import Alive, Column, Mask, ShardView
 
 BINS = 64
+NODES = 24  # whose books, histograms and samples one task tells of
 SAMPLES = 3  # dropped documents that the report shows for a node's reason
 GROUPS_BYTES = 6000  # of names and counts that a shard tells of; more are no groups
 GROUP_NAMES = ("domain", "source", "category", "subset", "language", "lang", "label", "split")
@@ -58,6 +59,22 @@ class Books:
     group: str | None
     edges: Mapping[str, list[float]] = field(default_factory=dict)
     chosen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # node -> uids of its samples
+    whole: bool = True  # also counts the rows of groups and of the end
+
+    def parts(self) -> list[Books]:
+        """The same in parts of so few nodes that a task's answer stays small; the first counts the rest."""
+        most = max(len(self.entries), len(self.scores), 1)
+        names = list(self.scores)
+        return [
+            replace(
+                self,
+                entries=self.entries[at : at + NODES],
+                scores={name: self.scores[name] for name in names[at : at + NODES]},
+                edges={name: self.edges[name] for name in names[at : at + NODES] if name in self.edges},
+                whole=at == 0,
+            )
+            for at in range(0, most, NODES)
+        ]
 
 
 def books_for(graph: Graph, manifest: Manifest, store: Store, sink: Alive) -> Books:
@@ -105,8 +122,8 @@ def tally(context: Books, index: int) -> dict[str, Any]:
     return {
         "nodes": {e.name: _count(view, e, size) for e in context.entries},
         "scores": {name: _range(view, context, name) for name in context.scores},
-        "groups": _groups(view, context.group, everyone, sink),
-        "kept": int(sink.sum()),
+        "groups": _groups(view, context.group, everyone, sink) if context.whole else {"in": {}, "out": {}},
+        "kept": int(sink.sum()) if context.whole else 0,
     }
 
 

@@ -174,10 +174,12 @@ class Run:
         shards = range(len(manifest.shards))
         sink = self._sink()
         context = books.books_for(self.graph, manifest, self.store, sink)
-        total = books.add_up(result for _, result in engine.run(books.tally, context, shards))
+        told = (t for part in context.parts() for _, t in engine.run(books.tally, part, shards))
+        total = books.add_up(told)
         books.balance(total, manifest.rows)
         context = replace(context, edges=books.edges_of(total["scores"]), chosen=details.choose(total))
-        counts = details.add_details(total, (d for _, d in engine.run(details.details, context, shards)))
+        drawn = (d for part in context.parts() for _, d in engine.run(details.details, part, shards))
+        counts = details.add_details(total, drawn)
         groups = total["groups"] if context.group and total["groups"] else None
         return {
             "source": {
