@@ -16,7 +16,9 @@ class LossGap(Recipe):
     2206.07137): high for what can be learnt and is not yet; low for what is known, and for noise, on
     which the reference does badly too. With a copy of the learner from some steps before as the reference it
     is minus the progress, ReLo's priority (Sujit et al. 2023) where it is above 0. Selecting by high
-    loss alone takes noise first; a gap with a held-out reference does not.
+    loss alone takes noise first; a gap with a held-out reference does not. Of a model and
+    itself all gaps are 0: where there is no reference, `percentile_band` on `lm_loss`, or `loss_importance`
+    with `cap`, keep off the highest losses; they cannot tell noise from what is merely hard.
 
     Per byte, so that the models may have different tokenizers; then `max_tokens` tokens of one are another
     stretch of the text than as many of the other, and the gap mixes the two: leave it out, or cut the texts.

@@ -1,17 +1,54 @@
-"""Every example in configs/examples has a plan."""
+"""Every example in configs/examples has a plan, and those of selection do what they say."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
 import pytest
 
 from pipeline.cli import main
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "examples").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXAMPLES = sorted((CONFIGS / "examples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_can_be_planned(example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(example), "--store", str(tmp_path / "store")]) == 0
     assert "to compute:" in capsys.readouterr().out
+
+
+def exported(name: str, folder: Path) -> list[dict[str, Any]]:
+    """The rows that a copy of the example exports; the repository stays as it is."""
+    (folder / "examples").mkdir()
+    example = shutil.copy(CONFIGS / "examples" / f"{name}.yaml", folder / "examples")
+    (folder / "quickstart").symlink_to(CONFIGS / "quickstart")
+    assert main(["run", str(example), "--store", str(folder / "store"), "--plain"]) == 0
+    files = sorted((folder / "examples" / f"out-{name}").glob("*.jsonl.zst"))
+    tables = [pa.json.read_json(pa.input_stream(file, compression="zstd")) for file in files]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+@pytest.mark.slow
+def test_importance_weighs_a_sample_below_the_cap(tmp_path: Path) -> None:
+    rows = exported("importance", tmp_path)
+    assert len(rows) == 144  # 300, without a tenth at either end, of which 0.6
+    weight = np.array([row["hard.weight"] for row in rows])
+    loss = np.array([row["head.loss"] for row in rows])
+    assert len(np.unique(loss)) > 100
+    assert (weight >= 1).all()
+    assert weight[loss > np.median(loss)].mean() < weight[loss < np.median(loss)].mean()
+
+
+@pytest.mark.slow
+def test_select_chooses_in_every_cluster(tmp_path: Path) -> None:
+    rows = exported("select", tmp_path)
+    assert len(rows) == 127  # a twentieth of nine tenths
+    assert {row["clusters.cluster"] for row in rows} == set(range(8))
+    assert sum(row["chosen.weight"] for row in rows) == pytest.approx(2549)
+    assert sorted(row["chosen.rank"] for row in rows) == list(range(127))
