@@ -53,7 +53,11 @@ class Assistant(FitOp, Telling):
     losses are equal, or none is known, nothing is trivial.
 
     The run tells the AUC on a fifth of the scored rows that was held out (the final model has them too), of
-    its own label and of "loss above the median". Measured: FIGURES
+    its own label and of "loss above the median". Measured with stories260K's loss over the first 64 or 256
+    tokens of 3,000 documents: Debian's documentation .947 and .842 (64), .986 and .855 (256); Debian's
+    package descriptions .783 and .735, .811 and .758. With 4,096 bytes instead of 300 the second figure was
+    .775, .755, .708 and .758, with 150 bytes .879, .820, .779 and .695: read about as much of a text as was
+    scored. What dropping by it does to a training was not measured.
 
     It seeks high losses a little: gamma keeps the harm small, but see `loss_importance` for noise.
     One job: at most `max_rows` scored rows, 12 bytes for each of their n-grams. Needs scikit-learn.
@@ -77,8 +81,8 @@ class Assistant(FitOp, Telling):
     """Weight of the squared coefficients: the inverse of scikit-learn's C."""
     max_rows: Annotated[int, Field(ge=1)] = 50_000
     """Learn from at most so many of the scored rows, chosen by key."""
-    max_bytes: Annotated[int, Field(ge=1)] | None = 4096
-    """Read only the first so many bytes of a text; all when null."""
+    max_bytes: Annotated[int, Field(ge=1)] | None = 300
+    """Read only the first so many bytes of a text; all when null. About as many as were scored serve best."""
     mark: bool = False
     """Only adds columns; no row is dropped, and `weight` tells nothing of a choice: it is left out."""
     seed: int | None = None
