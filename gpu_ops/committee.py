@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from pydantic import Field
 from gpu_ops.kernels.class_columns import ADDS, PASSES, class_columns, numbers, pass_column
 from gpu_ops.kernels.linear import FittedHead, fit_head, labelled, usable
 from gpu_ops.kernels.uncertainty import bald
-from gpu_ops.kernels.votes import consensus, counts, vote_entropy
+from gpu_ops.kernels.votes import consensus, counts, exponentials, vote_entropy
 from operators.contract import Adds, Artifact, Columns, FitOp, Kind, Reads, Uses
 
 
@@ -27,15 +27,16 @@ class Committee(FitOp):
     ascending order of their bytes), `predicted`, `confidence`, `least_confidence`, `margin`, `entropy`. With
     `keep_members`, `pass_probabilities`, the members' own, one after the other, as `batch_bald` reads them.
 
-    A row is in a member's sample a Poisson number of times of mean 1 that depends on (seed, member, key)
-    alone (Oza & Russell 2001), so that other rows do not change it. A label that a sample lacks has the
-    probability 0 for that member: with few rows a label that is a part of the disagreement. A member
-    without any row takes all labels for equally likely.
+    A row's weight for a member is exponential, of mean 1 (the Bayesian bootstrap, Rubin 1981), or a Poisson
+    number of times (Oza & Russell 2001); it depends on (seed, member, key) alone, so that other rows do not
+    change it. A label that a Poisson sample lacks has the probability 0 for that member; a member without
+    any row takes all labels for equally likely.
 
-    What to expect: choose with `uncertain`. Against random rows (MiniLM, ten members), in points of accuracy:
-    subjectivity, 350 labels, `vote_entropy` +1.8 +- .2, `mean_kl` +1.5 +- .2 (20 seeds); banking77, 770
-    labels, +1.0 +- .3 and -17 +- .6 (16 seeds). With many classes and few rows of each, `mean_kl` finds
-    the rows of classes that some samples lack: do not use it there. Labelled rows are scored by members that
+    What to expect: choose with `uncertain`, by `vote_entropy`. Final accuracy minus that of random rows
+    (MiniLM, ten members), in points: subjectivity, 350 labels, `vote_entropy` +2.2 +- .3, `mean_kl` +1.8
+    +- .2 (12 seeds; Poisson +1.9 and +1.5); banking77, 770 labels, +3.5 +- .6 and -12 +- .5 (6 seeds; Poisson
+    +1.7 and -16). So with many classes and few rows of each `mean_kl` harms, and labels that samples lack
+    are only a part of why: do not use it there. Labelled rows are scored by members that
     most likely saw them: for wrong labels use `classifier_head` with folds.
 
     All columns are null for rows without an embedding of numbers below 1e18, and everywhere without any
@@ -46,7 +47,7 @@ class Committee(FitOp):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"members": 3, "seed": 1},
         {"label": "domain", "members": 2, "regularisation": 0.1, "standardise": False}
-        | {"keep_members": True, "seed": 2},
+        | {"bootstrap": "poisson", "keep_members": True, "seed": 2},
     )
 
     embedding: str = "embedding"
@@ -55,6 +56,8 @@ class Committee(FitOp):
     """The column of labels: strings or integers, null for unlabelled rows."""
     members: Annotated[int, Field(ge=2, le=1000)] = 10
     """How many classifiers there are."""
+    bootstrap: Literal["bayesian", "poisson"] = "bayesian"
+    """How rows are weighed: all of them, by exponential weights, or drawn, some often and some never."""
     keep_members: bool = False
     """Whether `pass_probabilities` is added: members times labels numbers a row."""
     standardise: bool = True
@@ -83,8 +86,9 @@ class Committee(FitOp):
         stop at its end; `coef` (M, K, d) and `intercept` (M, K), for embeddings as they are."""
         _, key, vectors, names, label = labelled(rows, self.embedding, self.label)
         settings = (len(names), self.standardise, 1 / self.regularisation)
+        weights = exponentials if self.bootstrap == "bayesian" else counts
         heads = [
-            fit_head(vectors, label, *settings, counts(self.seed or 0, member, key))
+            fit_head(vectors, label, *settings, weights(self.seed or 0, member, key))
             for member in range(self.members)
         ]
         coef = np.stack([head.coef for head in heads])

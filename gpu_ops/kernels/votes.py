@@ -25,6 +25,12 @@ def counts(seed: int, member: int, key: UInt64s) -> Float64s:
     return np.searchsorted(share, uniform((seed ^ _STREAM) + member * _STRIDE, key)).astype(np.float64)
 
 
+def exponentials(seed: int, member: int, key: UInt64s) -> Float64s:
+    """(n,) weights of mean 1, none of them 0, functions of (seed, member, key): a Bayesian bootstrap (Rubin
+    1981) whose sum is left free."""
+    return np.asarray(-np.log(uniform((seed ^ _STREAM) + member * _STRIDE, key)))
+
+
 def vote_entropy(log_p_MnK: Float64s) -> Float64s:
     """(n,) entropy, in nats, of the members' votes for their likeliest classes, of equals the first (Dagan &
     Engelson 1995, without their division by the logarithm of the largest number of votes)."""

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from gpu_ops.committee import Committee
 from gpu_ops.kernels.linear import fit_head
 from gpu_ops.kernels.uncertainty import log_softmax
-from gpu_ops.kernels.votes import consensus, counts, vote_entropy
+from gpu_ops.kernels.votes import consensus, counts, exponentials, vote_entropy
 from operators.kernels.counter import mix64
 
 
@@ -41,7 +41,9 @@ def members_of(found: pa.Table, members: int) -> np.ndarray:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_member_is_scikit_learns_on_its_rows_repeated(classes: int) -> None:
     table, vectors, label = planted(classes=classes)
-    found = run(Committee(members=3, keep_members=True, standardise=False, seed=5), table)
+    found = run(
+        Committee(members=3, keep_members=True, standardise=False, bootstrap="poisson", seed=5), table
+    )
     have = np.flatnonzero(np.array(table["label"].is_valid()))
     key = mix64(have.astype(np.uint64))
     for member, p in enumerate(members_of(found, 3)):
@@ -52,7 +54,9 @@ def test_a_member_is_scikit_learns_on_its_rows_repeated(classes: int) -> None:
 
 def test_standardising_is_that_of_the_labelled_rows() -> None:
     table, vectors, label = planted()
-    found = run(Committee(members=2, keep_members=True, regularisation=0.5, seed=5), table)
+    found = run(
+        Committee(members=2, keep_members=True, regularisation=0.5, bootstrap="poisson", seed=5), table
+    )
     have = np.flatnonzero(np.array(table["label"].is_valid()))
     scaler = StandardScaler().fit(vectors[have].astype(float))
     weight = counts(5, 1, mix64(have.astype(np.uint64)))
@@ -103,6 +107,14 @@ def test_counts_are_poisson_numbers() -> None:
     np.testing.assert_array_equal(counts(3, 2, key)[:10], counts(3, 2, key[:10]))
 
 
+def test_exponential_weights_leave_no_label_out() -> None:
+    weight = exponentials(3, 0, mix64(np.arange(100_000, dtype=np.uint64)))
+    assert scipy.stats.kstest(weight, "expon").pvalue > 0.01
+    table, _, _ = planted(60)
+    rare = table.set_column(1, "label", pa.array(["a", "b"] * 29 + ["rare", None]))
+    assert (members_of(run(Committee(members=8, keep_members=True, seed=1), rare), 8) > 0).all()
+
+
 def test_a_weight_of_zero_is_a_row_that_is_not_there() -> None:
     _, vectors, label = planted(60)
     weight = np.r_[np.ones(40), np.zeros(20)]
@@ -124,7 +136,7 @@ def test_the_order_and_the_cut_of_the_rows_do_not_matter() -> None:
 def test_a_row_of_a_rare_label_and_rows_without_an_embedding() -> None:
     table, vectors, _ = planted(60)
     rare = table.set_column(1, "label", pa.array(["a", "b"] * 29 + ["rare", None]))
-    found = members_of(run(Committee(members=8, keep_members=True, seed=1), rare), 8)
+    found = members_of(run(Committee(members=8, bootstrap="poisson", keep_members=True, seed=1), rare), 8)
     weight = np.array([counts(1, member, mix64(np.array([58], np.uint64)))[0] for member in range(8)])
     assert ((found[:, :, 2] == 0).all(axis=1) == (weight == 0)).all()
     lists = pa.array([None, [], [np.nan] * 5, [1e30] * 5, *vectors[4:]], pa.list_(pa.float32()))
