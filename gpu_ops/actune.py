@@ -27,9 +27,9 @@ class Actune(Recipe):
     What to expect: the model's mistakes that it is sure of are learnt as truth; look at the share of wrong
     ones on labelled rows first. The choice alone is close to `weighted_kmeans`, which has no region to set.
     200 rows in two rounds after 100 gained less than that (20 seeds, MiniLM embeddings, minus random rows):
-    subjectivity +.004 +- .002; with banking77's 77 classes it lost .059 +- .006. Needs `classifier_head` or `classifier_scores` before; a start
-    without labels is `kmeans_sample`'s. One job; cost and memory of k-means as in `kmeans_sample`, k =
-    regions.
+    subjectivity +.004 +- .002; with banking77's 77 classes it lost .059 +- .006. Needs `classifier_head` or
+    `classifier_scores` before; a start without labels is `kmeans_sample`'s. One job; cost and memory of
+    k-means as in `kmeans_sample`, k = regions.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
