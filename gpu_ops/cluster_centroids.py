@@ -26,7 +26,7 @@ class ClusterCentroids(BudgetOp):
     without a row; then further rows fill the budget, and share the weight of their cluster.
 
     What to expect: about what random rows give a classifier (`workflows/undersampling.py`). As a sample it is
-    worse than random rows, above all with weights: centres lie inwards, so single measures lose their spread.
+    worse than random rows, above all with weights.
 
     scikit-learn's k-means on one thread, in float64, from k-means++ (its state from the seed, rows in an
     order by key), so that any number of workers gives the same. One job: 16 bytes a number, and n k d

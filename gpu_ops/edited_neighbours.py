@@ -30,8 +30,8 @@ class EditedNeighbours(CleanOp):
     the row's class, `opposed` the uid of the nearest one that has not, `round` when the row went. Reasons:
     "edited", and "beside_misclassified" for the second step of the cleaning rule.
 
-    What to expect: with k = 3 and `agree: all` it takes a row near every minority row, mislabelled rows first
-    (useful where labels are noisy), and does not balance: `workflows/undersampling.py` has figures.
+    What to expect: with k = 3 and `agree: all` it takes a row near every minority row, mislabelled ones
+    too, and does not balance: `workflows/undersampling.py` has figures.
 
     Exact, in one job: n^2 d operations a round. Beyond some 100,000 rows, give `group`.
     """

@@ -16,8 +16,8 @@ class DomainMix(Recipe):
     """Keeps a random part of every domain, so that a budget is shared by temperature or by given shares.
 
     The share of a domain with n rows (or tokens) is proportional to n^(1/temperature): 1 keeps the natural
-    mix (a stratified sample), 5 is what multilingual models use (Conneau et al. 2020, arXiv 1911.02116, write
-    alpha = 1/temperature = 0.3), and very large ones make all domains equal. No row is drawn twice: a domain
+    mix (a stratified sample), and very large ones make all domains equal (temperature sampling; papers on
+    multilingual models write alpha for 1/temperature). No row is drawn twice: a domain
     that runs out stays whole, and the others share what it could not use, so the budget is spent. Which
     rows stay depends on (seed, key) alone; a larger budget keeps the same rows and more. Nulls are a domain
     of their own. The reason is "not_mixed".
@@ -25,8 +25,8 @@ class DomainMix(Recipe):
     The end of a run shows each domain's natural share and that of the mix. With tokens, each domain gets less
     than its budget by less than the row that did not fit.
 
-    What to expect: evening out 13 domains of documentation lowered the loss of a small model averaged over
-    domains by .018 +- .013 nats a byte against random rows; on the largest ones it costs.
+    What to expect: after deduplication, the same share for all domains of documentation lowered the loss of a
+    small model, averaged over domains, by .018 +- .013 nats a byte against random rows: within its error.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
