@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -17,11 +16,6 @@ from gpu_ops.actune import Actune
 from gpu_ops.actune_choice import ActuneChoice
 from gpu_ops.actune_regions import ActuneRegions, region_values, visits
 from gpu_ops.kernels.clusters import Clusters
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
 
 
 def test_a_region_is_worth_its_uncertainty_and_the_mix_of_its_predictions() -> None:
@@ -56,7 +50,7 @@ def planted() -> tuple[pa.Table, np.ndarray]:
     unsure = np.isin(region, [1, 4])
     entropy = np.where(unsure, 0.5, 0.1) + rng.random(180) / 10
     predicted = np.where(unsure, rng.choice(["a", "b", "c"], 180), "d")
-    return table_of(x, entropy=entropy, predicted=pa.array(predicted)), region
+    return pool_of(x, entropy=entropy, predicted=pa.array(predicted)), region
 
 
 def test_uncertain_regions_are_labelled_and_the_surest_rows_trusted() -> None:
@@ -92,7 +86,7 @@ def test_rows_labelled_before_stay_and_are_not_trusted() -> None:
 
 def test_the_run_is_told_how_unsure_the_regions_are() -> None:
     x = np.array([[0.0], [0.1], [9.0], [9.1]])
-    table = table_of(x, entropy=[0.5, 0.5, 0.25, 0.25], predicted=["a", "a", "b", "b"])
+    table = pool_of(x, entropy=[0.5, 0.5, 0.25, 0.25], predicted=["a", "a", "b", "b"])
     columns = {"uid": pa.array(range(4)), "key": pa.array(range(4), pa.uint64())}
     batch = pa.record_batch({**{n: table[n].combine_chunks() for n in table.column_names}, **columns})
     op = ActuneRegions(keep_rows=1, regions=2, pseudo_rows=2)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from choosing import ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -27,12 +28,6 @@ def table_of(p: np.ndarray, h: np.ndarray, **columns: list) -> pa.Table:
     return pa.table(
         {"embedding": pa.array(list(h), floats), "probabilities": pa.array(list(p), floats), **columns}
     )
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 @settings(max_examples=30, deadline=None)

@@ -7,6 +7,7 @@ from itertools import combinations, product
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import World, run, run_shape
@@ -25,12 +26,6 @@ def passes_of(n: int, passes: int, classes: int, seed: int, sure: float = 0.5) -
 def table_of(p: np.ndarray, **columns: list) -> pa.Table:
     flat = p.transpose(1, 0, 2).reshape(p.shape[1], -1).astype(np.float32)
     return pa.table({"pass_probabilities": pa.array(list(flat), pa.list_(pa.float32())), **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def by_hand(p: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.stats
+from choosing import ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import World, run, run_shape
@@ -19,12 +20,6 @@ def table_of(p: np.ndarray, h: np.ndarray, **columns: list) -> pa.Table:
     floats = pa.list_(pa.float32())
     lists = {"embedding": pa.array(list(h.astype(np.float32)), floats)}
     return pa.table(lists | {"probabilities": pa.array(list(p.astype(np.float32)), floats), **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 @settings(max_examples=25, deadline=None)

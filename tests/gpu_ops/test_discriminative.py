@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from memory_engine import run
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from gpu_ops.discriminative import Discriminative, _sizes
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    """The chosen rows in the order in which they were."""
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 @pytest.mark.parametrize("regularisation", [1.0, 20.0])
@@ -38,9 +25,9 @@ def test_every_step_takes_what_scikit_learn_takes_for_the_pool(regularisation: f
         mine[step] = True
         want += step
     op = Discriminative(keep_rows=11, batches=3, labelled="b", regularisation=regularisation)
-    found = run(op, table_of(x, b=pa.array(before)))
+    found = run(op, pool_of(x, b=pa.array(before)))
     assert ranked(found) == want
-    assert run(op, table_of(x, b=pa.array(before)), cut=[10, 90]).equals(found)
+    assert run(op, pool_of(x, b=pa.array(before)), cut=[10, 90]).equals(found)
 
 
 def test_a_part_of_the_pool_that_nobody_has_labelled_comes_first() -> None:
@@ -48,16 +35,16 @@ def test_a_part_of_the_pool_that_nobody_has_labelled_comes_first() -> None:
     x = rng.normal(size=(300, 8))
     x[200:, 0] += 6
     before = np.arange(300) < 30
-    chosen = ranked(run(Discriminative(keep_rows=20, labelled="b"), table_of(x, b=pa.array(before))))
+    chosen = ranked(run(Discriminative(keep_rows=20, labelled="b"), pool_of(x, b=pa.array(before))))
     assert min(chosen[:10]) >= 200  # later steps have them among the chosen
 
 
 def test_without_any_the_first_is_the_one_nearest_to_the_mean() -> None:
     x = np.array([[0.0, 0], [10, 0], [5, 1], [0, 10], [10, 10]])
-    assert ranked(run(Discriminative(keep_rows=1), table_of(x))) == [2]
-    assert sorted(ranked(run(Discriminative(keep_share=1.0, batches=2), table_of(x)))) == list(range(5))
-    assert run(Discriminative(keep_rows=2), table_of(x[:0])).num_rows == 0
-    same = run(Discriminative(keep_rows=3), table_of(np.ones((6, 2))))
+    assert ranked(run(Discriminative(keep_rows=1), pool_of(x))) == [2]
+    assert sorted(ranked(run(Discriminative(keep_share=1.0, batches=2), pool_of(x)))) == list(range(5))
+    assert run(Discriminative(keep_rows=2), pool_of(x[:0])).num_rows == 0
+    same = run(Discriminative(keep_rows=3), pool_of(np.ones((6, 2))))
     assert ranked(same) == [0, 1, 2]
 
 

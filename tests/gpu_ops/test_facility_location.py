@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -17,16 +17,6 @@ from gpu_ops.kernels.graph import Voters, all_pairs, voters
 from gpu_ops.kernels.lazy import State
 
 SHARE = 1 - 1 / np.e
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    return pa.table({"embedding": pa.array(list(x.astype(np.float32)), pa.list_(pa.float32())), **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def similarity(x: np.ndarray, neighbours: int | None) -> np.ndarray:
@@ -62,7 +52,7 @@ def test_the_sum_is_at_least_the_guaranteed_share_of_the_best(
     x = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
     s = similarity(x.astype(float), near)
     op = FacilityLocation(keep_rows=k, neighbours=near)
-    chosen = ranked(run(op, table_of(x)))
+    chosen = ranked(run(op, pool_of(x)))
     best = max(value(s, list(some)) for some in combinations(range(n), k))
     assert len(set(chosen)) == k
     assert SHARE * best - 1e-5 <= value(s, chosen) <= best + 1e-5
@@ -79,7 +69,7 @@ def test_a_sample_of_the_rows_reaches_the_share_on_average() -> None:
         s = similarity(x.astype(float), None)
         op = FacilityLocation(keep_rows=3, neighbours=None, epsilon=epsilon, seed=seed)
         best = max(value(s, list(some)) for some in combinations(range(12), 3))
-        shares.append(value(s, ranked(run(op, table_of(x)))) / best)
+        shares.append(value(s, ranked(run(op, pool_of(x)))) / best)
     assert np.mean(shares) >= SHARE - epsilon
     assert min(shares) < 1
 
@@ -87,13 +77,13 @@ def test_a_sample_of_the_rows_reaches_the_share_on_average() -> None:
 def test_lazy_and_plain_greedy_choose_the_same_rows() -> None:
     x = np.random.default_rng(5).normal(size=(150, 8)).astype(np.float32)
     for near in (None, 12):
-        found = run(FacilityLocation(keep_rows=25, neighbours=near), table_of(x))
+        found = run(FacilityLocation(keep_rows=25, neighbours=near), pool_of(x))
         assert ranked(found) == plain_greedy(similarity(x.astype(float), near), 25)
 
 
 def test_weights_are_the_rows_that_each_stands_for() -> None:
     x = np.random.default_rng(6).normal(size=(80, 3)).astype(np.float32)
-    found = run(FacilityLocation(keep_rows=9, neighbours=None), table_of(x))
+    found = run(FacilityLocation(keep_rows=9, neighbours=None), pool_of(x))
     s = similarity(x.astype(float), None)
     chosen = ranked(found)
     want = np.bincount(s[:, chosen].argmax(axis=1), minlength=9)
@@ -103,7 +93,7 @@ def test_weights_are_the_rows_that_each_stands_for() -> None:
 def test_rows_chosen_before_stand_for_their_surroundings() -> None:
     x = np.array([[1, 0], [1, 0.1], [1, 0.2], [0, 1.0]])
     label = pa.array([None, "a", None, None])
-    found = run(FacilityLocation(keep_rows=1, labelled="label", neighbours=None), table_of(x, label=label))
+    found = run(FacilityLocation(keep_rows=1, labelled="label", neighbours=None), pool_of(x, label=label))
     assert ranked(found) == [3]
     assert found["drop"].to_pylist() == ["not_selected", None, "not_selected", None]
 
@@ -112,8 +102,8 @@ def test_the_samples_are_a_function_of_seed_and_key() -> None:
     x = np.random.default_rng(7).normal(size=(60, 4)).astype(np.float32)
     op = FacilityLocation(keep_rows=10, epsilon=0.5, seed=3)
     other = FacilityLocation(keep_rows=10, epsilon=0.5, seed=4)
-    assert ranked(run(op, table_of(x), batch_rows=7)) == ranked(run(op, table_of(x)))
-    assert ranked(run(op, table_of(x))) != ranked(run(other, table_of(x)))
+    assert ranked(run(op, pool_of(x), batch_rows=7)) == ranked(run(op, pool_of(x)))
+    assert ranked(run(op, pool_of(x))) != ranked(run(other, pool_of(x)))
 
 
 def test_the_run_tells_the_share_of_the_bound() -> None:
@@ -124,7 +114,7 @@ def test_the_run_tells_the_share_of_the_bound() -> None:
 
 
 def test_all_pairs_of_many_rows_are_refused() -> None:
-    big = table_of(np.zeros((16_385, 1)))
+    big = pool_of(np.zeros((16_385, 1)))
     with pytest.raises(ValueError, match="give neighbours"):
         run(FacilityLocation(keep_rows=1, neighbours=None), big, batch_rows=20_000)
 
@@ -132,9 +122,9 @@ def test_all_pairs_of_many_rows_are_refused() -> None:
 @pytest.mark.parametrize("near", [None, 2])
 def test_vectors_without_a_direction_and_single_rows(near: int | None) -> None:
     op = FacilityLocation(keep_rows=2, neighbours=near)
-    assert ranked(run(op, table_of(np.zeros((4, 2))))) == [0, 1]
-    assert run(op, table_of(np.ones((1, 2))))["weight"].to_pylist() == [1.0]
-    assert run(op, table_of(np.zeros((0, 2)))).num_rows == 0
+    assert ranked(run(op, pool_of(np.zeros((4, 2))))) == [0, 1]
+    assert run(op, pool_of(np.ones((1, 2))))["weight"].to_pylist() == [1.0]
+    assert run(op, pool_of(np.zeros((0, 2)))).num_rows == 0
 
 
 def test_gains_never_grow() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -15,18 +15,6 @@ from pydantic import ValidationError
 
 from gpu_ops.k_center import KCenter
 from gpu_ops.kernels.selecting import _shares
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    """The chosen rows in the order in which they were."""
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def radius(x: np.ndarray, chosen: list[int]) -> float:
@@ -37,7 +25,7 @@ def radius(x: np.ndarray, chosen: list[int]) -> float:
 @given(st.integers(0, 10**6), st.integers(3, 12), st.integers(1, 3))
 def test_the_radius_is_at_most_twice_the_best(seed: int, n: int, k: int) -> None:
     x = np.random.default_rng(seed).normal(size=(n, 2))
-    found = run(KCenter(keep_rows=k), table_of(x))
+    found = run(KCenter(keep_rows=k), pool_of(x))
     chosen = ranked(found)
     best = min(radius(x, list(some)) for some in combinations(range(n), k))
     assert len(chosen) == k
@@ -48,21 +36,21 @@ def test_the_radius_is_at_most_twice_the_best(seed: int, n: int, k: int) -> None
 
 def test_the_choice_goes_on_from_what_was_chosen_before() -> None:
     x = np.array([[0.0, 0], [1, 0], [9, 0], [10, 0]])
-    found = run(KCenter(keep_rows=1, labelled="label"), table_of(x, label=pa.array([None, None, None, "a"])))
+    found = run(KCenter(keep_rows=1, labelled="label"), pool_of(x, label=pa.array([None, None, None, "a"])))
     assert found["rank"].to_pylist() == [0, None, None, None]
     assert found["drop"].to_pylist() == [None, "not_selected", "not_selected", None]
     marks = pa.array([True, False, None, False])
-    found = run(KCenter(keep_rows=2, labelled="label"), table_of(x, label=marks))
+    found = run(KCenter(keep_rows=2, labelled="label"), pool_of(x, label=marks))
     assert found["rank"].to_pylist() == [None, 1, None, 0]
 
 
 def test_groups_share_the_budget_by_their_rows() -> None:
     x = np.random.default_rng(0).normal(size=(90, 3))
     groups = np.repeat([5, 7], [60, 30])
-    found = run(KCenter(keep_rows=9, group="part"), table_of(x, part=groups))
+    found = run(KCenter(keep_rows=9, group="part"), pool_of(x, part=groups))
     chosen = ranked(found)
     assert np.bincount(groups[chosen])[[5, 7]].tolist() == [6, 3]
-    alone = ranked(run(KCenter(keep_rows=6), table_of(x[:60])))
+    alone = ranked(run(KCenter(keep_rows=6), pool_of(x[:60])))
     assert [row for row in chosen if row < 60] == alone
 
 
@@ -85,17 +73,17 @@ def test_copies_fill_the_budget_and_rows_without_a_vector_are_told_apart() -> No
 @pytest.mark.parametrize("cut", [None, [1], [0, 0, 3, 7, 7]])
 def test_any_cut_and_any_order_of_batches_gives_the_same(cut: list[int] | None) -> None:
     x = np.random.default_rng(3).normal(size=(50, 4))
-    one = run(KCenter(keep_share=0.29, mark=True), table_of(x))
-    assert run(KCenter(keep_share=0.29, mark=True), table_of(x), cut=cut).equals(one)
+    one = run(KCenter(keep_share=0.29, mark=True), pool_of(x))
+    assert run(KCenter(keep_share=0.29, mark=True), pool_of(x), cut=cut).equals(one)
     assert len(ranked(one)) == 14
     assert one.column_names == ["rank", "weight"]
 
 
 def test_vectors_beyond_the_memory_are_read_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(4).normal(size=(300, 8))
-    expected = run(KCenter(keep_rows=20, group="part"), table_of(x, part=np.arange(300) % 2))
+    expected = run(KCenter(keep_rows=20, group="part"), pool_of(x, part=np.arange(300) % 2))
     monkeypatch.setattr("gpu_ops.kernels.pool.IN_MEMORY", 4000)
-    found = run(KCenter(keep_rows=20, group="part"), table_of(x, part=np.arange(300) % 2), batch_rows=37)
+    found = run(KCenter(keep_rows=20, group="part"), pool_of(x, part=np.arange(300) % 2), batch_rows=37)
     assert found.equals(expected)
 
 
@@ -107,9 +95,9 @@ def test_one_budget_is_asked_for() -> None:
 
 
 def test_nothing_to_choose_from() -> None:
-    empty = table_of(np.zeros((0, 3)))
+    empty = pool_of(np.zeros((0, 3)))
     assert run(KCenter(keep_rows=3), empty).num_rows == 0
-    one = run(KCenter(keep_rows=3), table_of(np.ones((1, 3))))
+    one = run(KCenter(keep_rows=3), pool_of(np.ones((1, 3))))
     assert one["rank"].to_pylist() == [0]
 
 
@@ -117,7 +105,7 @@ def test_float16_embeddings_stay_float16_in_a_file(monkeypatch: pytest.MonkeyPat
     x = np.random.default_rng(5).normal(size=(300, 8)).astype(np.float16)
     x[7, 3] = np.inf
     halves = pa.table({"embedding": pa.array(list(x), pa.list_(pa.float16()))})
-    expected = run(KCenter(keep_rows=20), table_of(x))
+    expected = run(KCenter(keep_rows=20), pool_of(x))
     assert run(KCenter(keep_rows=20), halves).equals(expected)
     monkeypatch.setattr("gpu_ops.kernels.pool.IN_MEMORY", 4000)
     assert run(KCenter(keep_rows=20), halves, batch_rows=37).equals(expected)

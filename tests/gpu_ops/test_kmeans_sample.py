@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -17,18 +16,6 @@ from sklearn.metrics import adjusted_rand_score, pairwise_distances_argmin_min
 from gpu_ops.kernels.clusters import clustered
 from gpu_ops.kmeans_sample import KmeansSample
 from operators.kernels.counter import mix64
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    """The chosen rows in the order in which they were."""
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def keys(n: int) -> np.ndarray:
@@ -63,7 +50,7 @@ def test_inertia_is_that_of_scikit_learn(name: str, k: int, weighted: bool) -> N
 
 def test_the_rows_nearest_to_the_centres_are_chosen_the_largest_clusters_first() -> None:
     x = np.random.default_rng(3).normal(size=(400, 6)).astype(np.float32)
-    found = run(KmeansSample(keep_rows=12, seed=5, rounds=1000), table_of(x))
+    found = run(KmeansSample(keep_rows=12, seed=5, rounds=1000), pool_of(x))
     label = clustered(x, 12, keys(400), 5, rounds=1000).label
     centres = means(x, label, np.ones(400))
     nearest, _ = pairwise_distances_argmin_min(centres, x)
@@ -83,11 +70,11 @@ def test_neither_order_nor_batches_nor_a_shift_or_another_unit_change_the_choice
     rng = np.random.default_rng(seed)
     x = rng.integers(-99, 99, size=(40, 3)).astype(float)
     op, key = KmeansSample(keep_rows=k, seed=seed), pa.array(keys(40))
-    want = set(ranked(run(op, table_of(x, key=key))))
-    assert set(ranked(run(op, table_of(x, key=key), cut=[3, 20]))) == want
-    assert set(ranked(run(op, table_of(4 * x + shift, key=key)))) == want
+    want = set(ranked(run(op, pool_of(x, key=key))))
+    assert set(ranked(run(op, pool_of(x, key=key), cut=[3, 20]))) == want
+    assert set(ranked(run(op, pool_of(4 * x + shift, key=key)))) == want
     order = rng.permutation(40)
-    again = ranked(run(op, table_of(x[order], key=key.take(pa.array(order)))))
+    again = ranked(run(op, pool_of(x[order], key=key.take(pa.array(order)))))
     label = clustered(x.astype(np.float32), k, keys(40), seed).label
     turned = clustered(x[order].astype(np.float32), k, keys(40)[order], seed).label
     np.testing.assert_array_equal(turned, label[order])
@@ -96,13 +83,13 @@ def test_neither_order_nor_batches_nor_a_shift_or_another_unit_change_the_choice
 
 def test_copies_fill_up_and_rows_chosen_before_take_no_part() -> None:
     x = np.repeat(np.eye(3), [5, 4, 1], axis=0)
-    found = run(KmeansSample(keep_rows=6, seed=1), table_of(x))
+    found = run(KmeansSample(keep_rows=6, seed=1), pool_of(x))
     assert ranked(found)[:3] == [0, 5, 9]
     assert found["weight"].to_pylist()[0] == 5
     assert len(ranked(found)) == 6
     far = np.array([[0.0], [1], [2], [100]])
     before = pa.array([None, None, None, "a"])
-    found = run(KmeansSample(keep_rows=1, labelled="label"), table_of(far, label=before))
+    found = run(KmeansSample(keep_rows=1, labelled="label"), pool_of(far, label=before))
     assert found["rank"].to_pylist() == [None, 0, None, None]
     assert found["drop"].to_pylist() == ["not_selected", None, "not_selected", None]
 
@@ -110,15 +97,15 @@ def test_copies_fill_up_and_rows_chosen_before_take_no_part() -> None:
 def test_weights_pull() -> None:
     x = np.arange(5.0)[:, None]
     for weights, chosen in (([1, 1, 1, 1, 1], 2), ([0, 0, 0, 1, 1], 3), ([0, 0, 0, 0, 0], 2)):
-        found = run(KmeansSample(keep_rows=1, weights="w"), table_of(x, w=pa.array(weights)))
+        found = run(KmeansSample(keep_rows=1, weights="w"), pool_of(x, w=pa.array(weights)))
         assert ranked(found) == [chosen]
     with pytest.raises(ValueError, match=r"w is -1\.0 at uid 3"):
-        run(KmeansSample(keep_rows=1, weights="w"), table_of(x, w=pa.array([1, 1, 1, -1, 1])))
+        run(KmeansSample(keep_rows=1, weights="w"), pool_of(x, w=pa.array([1, 1, 1, -1, 1])))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_nothing_and_next_to_nothing(n: int) -> None:
-    found = run(KmeansSample(keep_rows=3, weights="w"), table_of(np.ones((n, 2)), w=pa.array([1.0] * n)))
+    found = run(KmeansSample(keep_rows=3, weights="w"), pool_of(np.ones((n, 2)), w=pa.array([1.0] * n)))
     assert found["rank"].to_pylist() == list(range(n))
 
 

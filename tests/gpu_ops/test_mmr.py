@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
 from sklearn.metrics.pairwise import cosine_similarity
 
 from gpu_ops.mmr import Mmr, _scaled
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    return pa.table({"embedding": pa.array(list(x.astype(np.float32)), pa.list_(pa.float32())), **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def plain(x: np.ndarray, score: np.ndarray, k: int, balance: float, taken: list[int]) -> list[int]:
@@ -43,14 +32,14 @@ def test_the_choice_is_that_of_the_definition(seed: int, n: int, k: int, balance
     k = min(k, n - before)
     columns = {"score": score, "label": pa.array([1 if i in taken else None for i in range(n)], pa.int64())}
     op = Mmr(relevance="score", keep_rows=k, balance=balance, scale="none", labelled="label")
-    found = run(op, table_of(x, **columns))
+    found = run(op, pool_of(x, **columns))
     assert ranked(found) == plain(x, score, k, balance, taken)
     assert found["weight"].drop_null().to_numpy().sum() == n - before
 
 
 def test_balance_1_is_the_top_of_the_score_and_0_is_as_unlike_as_can_be() -> None:
     x = np.array([[1, 0], [1, 0.01], [0, 1], [-1, 0]])
-    table = table_of(x, score=[9.0, 8, 7, 1])
+    table = pool_of(x, score=[9.0, 8, 7, 1])
     assert ranked(run(Mmr(relevance="score", keep_rows=3, balance=1), table)) == [0, 1, 2]
     assert ranked(run(Mmr(relevance="score", keep_rows=2, balance=0), table)) == [0, 3]
 
@@ -64,17 +53,17 @@ def test_scales() -> None:
 
 
 def test_rows_without_a_finite_score_cannot_be_compared_and_copies_fill_the_budget() -> None:
-    table = table_of(np.ones((4, 2)), score=[1.0, None, float("inf"), 2])
+    table = pool_of(np.ones((4, 2)), score=[1.0, None, float("inf"), 2])
     found = run(Mmr(relevance="score", keep_rows=5), table)
     assert ranked(found) == [3, 0]
     assert found["drop"].to_pylist() == [None, "not_comparable", "not_comparable", None]
     assert found["weight"].to_pylist() == [1, None, None, 1]
-    assert run(Mmr(relevance="score", keep_rows=5), table_of(np.zeros((0, 2)), score=[])).num_rows == 0
+    assert run(Mmr(relevance="score", keep_rows=5), pool_of(np.zeros((0, 2)), score=[])).num_rows == 0
 
 
 @pytest.mark.parametrize("cut", [[1], [0, 0, 7, 20]])
 def test_any_cut_gives_the_same(cut: list[int]) -> None:
     rng = np.random.default_rng(1)
-    table = table_of(rng.normal(size=(30, 3)), score=rng.random(30), part=np.arange(30) % 2)
+    table = pool_of(rng.normal(size=(30, 3)), score=rng.random(30), part=np.arange(30) % 2)
     op = Mmr(relevance="score", keep_share=0.3, group="part", scale="rank")
     assert run(op, table, cut=cut).equals(run(op, table))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -15,11 +16,6 @@ from sklearn.cluster import KMeans
 
 from gpu_ops.prototype_distance import PrototypeDistance
 from gpu_ops.prune_prototypes import PrunePrototypes
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -31,7 +27,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 def test_the_distance_is_that_from_the_mean_direction_of_the_class(seed: int, cut: list[int]) -> None:
     rng = np.random.default_rng(seed)
     x, label = rng.normal(size=(40, 5)), rng.integers(0, 4, 40)
-    table = table_of(x, label=label)
+    table = pool_of(x, label=label)
     found = run(PrototypeDistance(), table, cut=sorted(cut))
     means = np.array([unit(x)[label == label[i]].mean(axis=0) for i in range(40)])
     want = 1 - (unit(x) * unit(means)).sum(axis=1)
@@ -57,14 +53,14 @@ def test_the_kept_rows_are_nearest_to_or_farthest_from_the_centres(keep: Any) ->
     x = unit(np.repeat(np.eye(6), 40, axis=0) + rng.normal(size=(240, 6)) * 0.15)
     oracle = KMeans(6, n_init=5, random_state=0).fit(x)
     near = (x * unit(oracle.cluster_centers_)[oracle.labels_]).sum(axis=1)
-    found = run(PrunePrototypes(keep=keep, keep_share=0.25, clusters=6, seed=1), table_of(x))
+    found = run(PrunePrototypes(keep=keep, keep_share=0.25, clusters=6, seed=1), pool_of(x))
     kept = np.flatnonzero(found["drop"].combine_chunks().is_null())
     order = np.argsort(near if keep == "hard" else -near)
     assert len(kept) == 60
     assert len(set(kept) & set(order[:60].tolist())) >= 58  # one grid, one rounding apart
     label = np.repeat(np.arange(6), 40)
     op = PrunePrototypes(keep=keep, keep_rows=10, label="label", group="label")
-    own = run(op, table_of(x, label=label))["drop"].combine_chunks().is_null()
+    own = run(op, pool_of(x, label=label))["drop"].combine_chunks().is_null()
     assert np.bincount(label[np.asarray(own)]).tolist() == [10] * 6
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pyarrow as pa
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -13,18 +11,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from gpu_ops.tyrogue import Tyrogue
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    lists = pa.array(list(x.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table({"embedding": lists, **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    """The chosen rows in the order in which they were."""
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def test_of_the_rows_nearest_to_the_centres_the_most_uncertain_are_chosen() -> None:
@@ -35,10 +21,10 @@ def test_of_the_rows_nearest_to_the_centres_the_most_uncertain_are_chosen() -> N
     oracle = KMeans(12, n_init=10, random_state=0).fit(x)
     nearest, _ = pairwise_distances_argmin_min(oracle.cluster_centers_, x)
     want = nearest[np.argsort(-entropy[nearest])][:4].tolist()
-    found = run(Tyrogue(keep_rows=4, ratio=3, seed=1), table_of(x, entropy=entropy))
+    found = run(Tyrogue(keep_rows=4, ratio=3, seed=1), pool_of(x, entropy=entropy))
     assert ranked(found) == want
     assert found["weight"].to_numpy()[want].tolist() == [20] * 4
-    low = run(Tyrogue(keep_rows=4, seed=1, descending=False, score="m"), table_of(x, m=1 - entropy))
+    low = run(Tyrogue(keep_rows=4, seed=1, descending=False, score="m"), pool_of(x, m=1 - entropy))
     assert ranked(low) == want
 
 
@@ -50,10 +36,10 @@ def test_candidates_are_random_rows_and_without_clusters_the_most_uncertain_win(
     rng = np.random.default_rng(seed)
     x, entropy = rng.normal(size=(30, 2)), rng.random(30)
     op = Tyrogue(keep_rows=k, candidates=candidates, ratio=100, seed=seed)
-    chosen = ranked(run(op, table_of(x, entropy=entropy)))
+    chosen = ranked(run(op, pool_of(x, entropy=entropy)))
     assert len(chosen) == k
     assert (np.diff(entropy[chosen]) <= 0).all()
     if candidates >= 30:
         assert chosen == np.argsort(-entropy)[:k].tolist()
-    more = ranked(run(Tyrogue(**{**dict(op), "candidates": None}), table_of(x, entropy=entropy)))
+    more = ranked(run(Tyrogue(**{**dict(op), "candidates": None}), pool_of(x, entropy=entropy)))
     assert entropy[more].min() >= entropy[chosen].min()

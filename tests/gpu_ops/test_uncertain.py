@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.stats
+from choosing import ranked
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_engine import run
@@ -16,12 +17,6 @@ from pydantic import ValidationError
 from gpu_ops.classifier_head import ClassifierHead
 from gpu_ops.uncertain import Uncertain
 from operators.kernels.counter import mix64
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30, unique=True), st.integers(1, 30))

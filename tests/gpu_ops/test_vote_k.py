@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from choosing import pool_of, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_engine import run
@@ -16,16 +16,6 @@ from sklearn.metrics.pairwise import cosine_similarity
 from gpu_ops.vote_k import VoteK
 
 Votes = dict[int, list[int]]
-
-
-def table_of(x: np.ndarray, **columns: Any) -> pa.Table:
-    return pa.table({"embedding": pa.array(list(x.astype(np.float32)), pa.list_(pa.float32())), **columns})
-
-
-def ranked(found: pa.Table) -> list[int]:
-    rank = found["rank"].combine_chunks()
-    rows = np.flatnonzero(rank.is_valid())
-    return rows[np.argsort(np.asarray(rank.drop_null()))].tolist()
 
 
 def plain_votes(x: np.ndarray, k: int) -> Votes:
@@ -90,7 +80,7 @@ def test_the_choice_is_that_of_the_authors(seed: int, n: int, near: int, k: int,
     x = rng.normal(size=(n, 5)).astype(np.float32)
     taken = rng.permutation(n)[:before].tolist()
     label = pa.array([i if i in taken else None for i in range(n)], pa.int64())
-    found = ranked(run(VoteK(keep_rows=k, neighbours=near, labelled="label"), table_of(x, label=label)))
+    found = ranked(run(VoteK(keep_rows=k, neighbours=near, labelled="label"), pool_of(x, label=label)))
     want = plain_first(plain_votes(x.astype(float), near), k, taken)
     told = next((at for at, row in enumerate(want) if row in [*taken, *want[:at]]), k)  # no votes are left
     assert found[:told] == want[:told]
@@ -104,7 +94,7 @@ def test_the_second_stage_is_that_of_the_authors_with_the_discount(seed: int, n:
     x, confidence = rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 20, n) / 20
     votes = plain_votes(x.astype(float), 6)
     first = plain_first(votes, k // 10, [])
-    table = table_of(x, sure=confidence)
+    table = pool_of(x, sure=confidence)
     found = ranked(run(VoteK(keep_rows=k, neighbours=6, confidence="sure"), table))
     assert found == first + plain_second(votes, k - len(first), first, confidence)
     label = pa.array([1 if i in first else None for i in range(n)], pa.int64())
@@ -118,7 +108,7 @@ def test_the_discount_changes_the_second_stage() -> None:
     x, confidence = rng.normal(size=(120, 3)).astype(np.float32), rng.random(120)
     votes = plain_votes(x.astype(float), 10)
     first = plain_first(votes, 3, [])
-    found = ranked(run(VoteK(keep_rows=30, neighbours=10, confidence="sure"), table_of(x, sure=confidence)))
+    found = ranked(run(VoteK(keep_rows=30, neighbours=10, confidence="sure"), pool_of(x, sure=confidence)))
     assert found[:3] == first
     assert found[3:] == plain_second(votes, 27, first, confidence)
     assert found[3:] != plain_second(votes, 27, first, confidence, mended=False)
@@ -127,7 +117,7 @@ def test_the_discount_changes_the_second_stage() -> None:
 def test_weights_count_each_row_once_and_the_run_tells_how_many_are_reached() -> None:
     x = np.random.default_rng(2).normal(size=(200, 6))
     op = VoteK(keep_rows=12, neighbours=20)
-    found = run(op, table_of(x))
+    found = run(op, pool_of(x))
     weight = found["weight"].drop_null().to_numpy()
     assert (weight >= 1).all()
     assert weight.sum() <= 200
@@ -141,9 +131,9 @@ def test_few_rows_and_all_rows(k: int) -> None:
     x = np.random.default_rng(3).normal(size=(60, 3))
     sure = np.arange(60.0)
     for confidence in (None, "sure"):
-        found = ranked(run(VoteK(keep_rows=k, confidence=confidence), table_of(x, sure=sure)))
+        found = ranked(run(VoteK(keep_rows=k, confidence=confidence), pool_of(x, sure=sure)))
         assert len(set(found)) == k
-    one = run(VoteK(keep_rows=3), table_of(np.ones((1, 3))))
+    one = run(VoteK(keep_rows=3), pool_of(np.ones((1, 3))))
     assert one["weight"].to_pylist() == [1.0]
-    assert run(VoteK(keep_rows=3), table_of(np.zeros((0, 3)))).num_rows == 0
-    assert len(ranked(run(VoteK(keep_rows=2), table_of(np.zeros((5, 3)))))) == 2
+    assert run(VoteK(keep_rows=3), pool_of(np.zeros((0, 3)))).num_rows == 0
+    assert len(ranked(run(VoteK(keep_rows=2), pool_of(np.zeros((5, 3)))))) == 2
