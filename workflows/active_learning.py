@@ -88,6 +88,8 @@ class Loop:
             if after is None:
                 after = known | self.answer(plan, number, known)
                 self.keep(number, after)
+            elif plan.oracle == "file":
+                self.look_for_late_answers(plan, number, after)
             known = after
             curve.append({"round": number, "labels": len(known), **self.tested(known)})
         return curve
@@ -105,6 +107,19 @@ class Loop:
         save(self.folder / f"asked-{number}.json", json.dumps(ids))
         write_ask(file, ids, [self.task.texts[i] for i in rows], guess)
         raise Waiting(f"{len(ids)} rows to label: fill in the column `label` of {file} and run this again")
+
+    def look_for_late_answers(self, plan: Plan, number: int, kept: Mapping[str, str]) -> None:
+        """Says so where a file of a round that is over has other labels than those it went on with."""
+        file = self.folder / f"ask-{number}.{plan.form}"
+        rows = Ask.read(file).rows if file.is_file() else []
+        late = [one for one, label in rows if label and kept.get(one) != label]
+        if late:
+            print(
+                f"warning: {file} has other labels than labels-{number}.csv for {len(late)} rows "
+                f"({late[0]}...), which later rounds were chosen without; to use them, remove "
+                f"labels-{number}.csv and the ask-, asked- and labels- files of later rounds, and run again",
+                file=sys.stderr,
+            )
 
     def asked(self, number: int) -> list[str]:
         """The ids that the file of this round was written with."""

@@ -106,6 +106,16 @@ def test_people_are_asked_round_after_round(
     assert len(labels) == 14
     assert all(truth[row["id"]] == row["label"] for row in labels)
     assert not {row["id"] for row in labels} & {f"r{i}" for i in range(20)}  # these are held out
+    assert "other labels" not in capsys.readouterr().err
+    wrong = {truth[one]: one for one in truth}  # a label -> a row that has it
+    corrected = list(csv.DictReader(file.read_text().splitlines()))
+    corrected[0]["label"] = next(label for label in wrong if label != corrected[0]["label"])
+    with file.open("w", newline="") as sink:
+        writer = csv.DictWriter(sink, list(corrected[0]))
+        writer.writeheader()
+        writer.writerows(corrected)
+    assert active_learning.main(call) == 0
+    assert f"for 1 rows ({corrected[0]['id']}...)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
