@@ -33,10 +33,12 @@ class EvalSubset(SelectOp, Telling):
     proxy only so far as both go together; a useless proxy costs nothing with `proportional`, but something
     with `neyman`.
 
-    Rows without a finite proxy are "not_comparable", and what is told is about the others. Where there are
-    more strata than rows to draw, the smallest are one stratum: one without a row would bias every mean.
+    Rows without a finite proxy are "not_comparable", and what is told is about the others. A stratum
+    without a row would bias every mean. So where there are more strata than rows to draw, or those with a
+    share below one row would take more than half of the rows, the latter are one stratum.
     """
 
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"keep_share": 0.4, "strata": "label", "seed": 1},
         {"keep_rows": 20, "proxy": "score", "bins": 3, "allocation": "neyman", "mark": True, "seed": 2},
@@ -87,7 +89,7 @@ class EvalSubset(SelectOp, Telling):
         sizes, drawn = state["sizes"], state["drawn"]
         lines = [f"{drawn.sum():,} of {sizes.sum():,} rows from {len(sizes):,} strata"]
         if merged := int(state["found"][0]) - len(sizes):
-            lines.append(f"{merged + 1:,} small strata were taken as one: there are more than rows to draw")
+            lines.append(f"{merged + 1:,} small strata were taken as one: each has a share below a row")
         if self.proxy:
             error = standard_error(sizes, drawn, state["deviation"])
             simple = standard_error(sizes.sum()[None], drawn.sum()[None], state["all_deviation"])
@@ -108,11 +110,15 @@ class EvalSubset(SelectOp, Telling):
 
 
 def _collapsed(stratum: Int64s, most: int) -> Int64s:
-    """(n,) the strata (from 0, none empty), the smallest as one where there are more than `most`."""
+    """(n,) the strata (from 0, none empty), those whose share of `most` rows is below one row as one stratum,
+    where there are more strata than rows, or where these would take more than half of the rows: each needs a
+    row, which the others, with nearly all of the weight, would lack."""
     sizes = np.bincount(stratum)
-    place = np.empty(len(sizes), np.int64)
-    place[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    return np.minimum(place, most - 1)[stratum] if len(sizes) > most else stratum
+    small = sizes * most < sizes.sum()
+    if len(sizes) <= most and 2 * int(small.sum()) <= most:
+        return stratum
+    place = np.where(small, int((~small).sum()), np.cumsum(~small) - 1)
+    return np.asarray(place[stratum], np.int64)
 
 
 def allocated(k: int, sizes: Int64s, deviation: Float64s) -> Int64s:

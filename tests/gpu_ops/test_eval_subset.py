@@ -115,6 +115,29 @@ def test_small_strata_become_one_where_there_are_too_many() -> None:
     assert "2 small strata were taken as one" in told
 
 
+@pytest.mark.parametrize(("tiny", "rows"), [(150, 20), (15, 20)])
+def test_small_strata_take_no_rows_that_large_ones_need(tiny: int, rows: int) -> None:
+    """A row for each of many tiny strata left one for all the rest: 18 times the variance of no strata."""
+    luck = np.random.default_rng(7)
+    small = np.repeat(np.arange(tiny), 2).astype(str)
+    domain = np.concatenate([small, np.repeat("most", 2000)])
+    table = pa.table({"domain": domain, "proxy": luck.normal(size=len(domain))})
+    op = EvalSubset(keep_rows=rows, strata="domain", proxy="proxy")
+    weight = run(op, table)["weight"].drop_null().to_numpy()
+    assert len(weight) == rows
+    assert weight.sum() == pytest.approx(len(table))
+    assert weight.max() < 3 * len(table) / rows
+    told = op.tell(op.fit(iter(table_batches(table)), "cpu", {}))
+    assert f"{tiny} small strata were taken as one" in told
+    assert float(told.rpartition("design effect ")[2]) < 1.2
+
+
+def test_few_small_strata_keep_a_row_each() -> None:
+    table = pa.table({"domain": np.repeat(["a", "b", "most"], [1, 2, 2000])})
+    op = EvalSubset(keep_rows=20, strata="domain")
+    assert sorted(run(op, table)["weight"].drop_null().to_pylist())[:2] == [1.0, 2.0]
+
+
 def test_a_missing_proxy_is_refused() -> None:
     with pytest.raises(ValueError, match="need a proxy"):
         EvalSubset(keep_rows=2, allocation="neyman")
