@@ -59,10 +59,10 @@ class ActuneRegions(SelectOp, Telling):
 
     def tell(self, state: Artifact) -> str:
         if "value" not in state:
-            return "actune: nothing to choose from"
+            return "nothing to choose from"
         used = state["value"][state["picked"] > 0]
         return (
-            f"actune: rows of {len(used)} of {len(state['value'])} regions, uncertainty + beta * mix from "
+            f"rows of {len(used)} of {len(state['value'])} regions, uncertainty + beta * mix from "
             f"{used.max():.3g} to {used.min():.3g} (all: down to {state['value'].min():.3g}); "
             f"{len(state['pseudo']):,} rows to trust"
         )

@@ -67,6 +67,8 @@ class BatchBald(SelectOp, Telling):
     def tell(self, state: Artifact) -> str:
         lines = []
         for rows, exact, sums, most in state.get("information", np.zeros((0, 4))).tolist():
+            # a sample of configurations can make the sum larger than what there is to know
+            sums = min(sums, np.log(self.passes))
             lines.append(
                 f"{sums:.3f} nats of at most {np.log(self.passes):.3f} by the labels of {rows:.0f} rows, "
                 f"nine tenths of them by the first {most:.0f}; exact for the first {exact:.0f}"

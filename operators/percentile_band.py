@@ -44,7 +44,7 @@ class PercentileBand(Recipe):
     @model_validator(mode="after")
     def _ascends(self) -> Self:
         if self.low >= self.high:
-            raise ValueError(f"percentile_band: low = {self.low:g} is not below high = {self.high:g}")
+            raise ValueError(f"low = {self.low:g} is not below high = {self.high:g}")
         return self
 
     def parts(self) -> list[Part]:

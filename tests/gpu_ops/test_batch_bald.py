@@ -128,6 +128,8 @@ def test_it_tells_how_much_the_passes_had_to_say() -> None:
     assert "nats of at most 1.386 by the labels of 20 rows" in told
     assert "exact for the first 7" in told  # the seventh is compared over the 64 labels of six
     assert BatchBald(passes=4, keep_rows=0).tell({}) == "no row is chosen"
+    over = {"information": np.array([[400, 6, 0.733, 3]])}  # what a sample of configurations came to
+    assert "0.693 nats of at most 0.693" in BatchBald(passes=2, keep_rows=400).tell(over)
 
 
 def test_rows_chosen_before_and_hostile_rows() -> None:
