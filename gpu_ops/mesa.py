@@ -25,7 +25,7 @@ from operators.contract import (
     drop_column,
 )
 from operators.kernels.counter import uniform
-from operators.kernels.grouping import group_name, show_name
+from operators.kernels.grouping import GroupKey, group_name, show_name
 
 _STREAM = 0x6D657361  # keeps apart from other operators that share a seed
 
@@ -61,7 +61,7 @@ class Mesa(FitOp, Telling):
     """The column of vectors: lists of floats, all of one length (`vector` makes them of numeric columns)."""
     label: str = "label"
     """The column of labels: strings or integers, null for rows that only get a probability."""
-    positive: str | int | None = None
+    positive: GroupKey | None = None
     """The rare class; the smallest one, when not given. All others together are the common class."""
     learners: Annotated[int, Field(ge=1, le=1000)] = 10
     """Trees."""

@@ -12,7 +12,7 @@ from gpu_ops.kernels.centres import sums
 from gpu_ops.kernels.grids import UNIT
 from gpu_ops.kernels.unit_grid import GRID, MAX_DIMENSIONS, Float64s, Int64s, lengths_of, one_size, to_grid
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Telling, Uses
-from operators.kernels.grouping import group_codes, group_name
+from operators.kernels.grouping import GroupKey, group_codes, group_name
 
 _RELEVANT, _NOT, _OTHER = 0, 1, 2
 
@@ -48,7 +48,7 @@ class Rocchio(FoldOp, Telling):
     """The column of embeddings: lists of floats, all of one length."""
     judged: str = "relevant"
     """The column of judgements: booleans, strings or integers, null for rows not judged."""
-    relevant: str | int = "true"
+    relevant: GroupKey = "true"
     """The value in `judged` that says a row is relevant; `true` also of booleans."""
     query: Annotated[tuple[float, ...], Field(min_length=1, max_length=MAX_DIMENSIONS)] | None = None
     """The embedding q to start from; by default the mean of the relevant rows."""

@@ -21,7 +21,7 @@ from operators.contract import (
     drop_column,
 )
 from operators.cut_histogram import sort_keys
-from operators.kernels.grouping import group_codes, places_of
+from operators.kernels.grouping import GroupKey, group_codes, places_of
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -48,13 +48,13 @@ class Cut(LoopOp):
     by: str
     """The uint64 column to sort by, the largest first."""
 
-    keep_rows: Count | dict[str | int, Count] | None = None
+    keep_rows: Count | dict[GroupKey, Count] | None = None
     """How many rows stay: in all, in each group, or by the group's name ('*' for all others)."""
 
     keep_share: float | None = Field(None, ge=0, le=1)
     """The share of the rows (of the weight, where one is given) that stays, rounded down."""
 
-    keep_weight: Count | dict[str | int, Count] | None = None
+    keep_weight: Count | dict[GroupKey, Count] | None = None
     """How much weight stays: in all, in each group, or by the group's name ('*' for all others)."""
 
     keep_ratio: float | None = Field(None, gt=0, le=1)
@@ -70,7 +70,7 @@ class Cut(LoopOp):
     """With a group: the budget is that of all groups together, and each gets a part of it in proportion to
     its size to the power of 1 / temperature, what some cannot use going to the others."""
 
-    shares: dict[str | int, Annotated[float, Field(ge=0)]] | None = None
+    shares: dict[GroupKey, Annotated[float, Field(ge=0)]] | None = None
     """As `temperature`, but the parts are in proportion to these numbers by group name ('*': others)."""
 
     reason: str = "budget"

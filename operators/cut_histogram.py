@@ -14,6 +14,7 @@ from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Use
 from operators.kernels.grouping import (
     MAX_GROUPS,
     MAX_NAME_BYTES,
+    GroupKey,
     Names,
     check_groups,
     group_codes,
@@ -55,7 +56,7 @@ class CutHistogram(FoldOp):
     rule: Literal["amount", "share", "ratio"]
     """What `amount` is: the budget itself, a share of what there is, or a divisor of the smallest group."""
 
-    amount: int | float | dict[str | int, int]
+    amount: int | float | dict[GroupKey, int]
     """The budget for each group, the share, or the ratio of the smallest group to the others' budget."""
 
     weight: str | None = None
@@ -67,7 +68,7 @@ class CutHistogram(FoldOp):
     temperature: float | None = Field(None, gt=0)
     """The amount is that of all groups, who share it in proportion to size^(1 / temperature)."""
 
-    shares: dict[str | int, float] | None = None
+    shares: dict[GroupKey, float] | None = None
     """The amount is that of all groups, who share it in proportion to these numbers, by name."""
 
     missing: Literal["drop", "error", "skip"] = "drop"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from operators.contract import Part, Recipe
+from operators.kernels.grouping import GroupKey
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0)]
@@ -39,7 +40,7 @@ class DomainMix(Recipe):
     """The column of domains: strings or integers, at most 4,096 different ones."""
     temperature: Annotated[float, Field(gt=0)] | None = None
     """Shares in proportion to n^(1/temperature); 1 unless `shares` (below 1, large domains get more)."""
-    shares: dict[str | int, Share] | None = None
+    shares: dict[GroupKey, Share] | None = None
     """Instead: domain -> its share, in any unit; '*' is that of each other domain."""
     keep_rows: Count | None = None
     """How many rows stay in all."""

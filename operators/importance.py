@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from operators.contract import Explained, Part, Recipe
+from operators.kernels.grouping import GroupKey
 from operators.kernels.noise import HARM, seeks_noise
 from operators.kernels.sampling import Budget, Count, one_budget, sampled
 
@@ -48,13 +49,13 @@ class Importance(Recipe, Explained):
     descending: bool = True
     """Whether large scores are wanted; otherwise small ones (a weight then counts as its inverse)."""
 
-    keep_rows: Count | dict[str | int, Count] | None = None
+    keep_rows: Count | dict[GroupKey, Count] | None = None
     """How many rows stay; with `group` in each group, or by the group's name ('*' for all others)."""
 
     keep_share: float | None = Field(None, ge=0, le=1)
     """The share of the rows that stays, rounded down; with `group` of each group."""
 
-    keep_tokens: Count | dict[str | int, Count] | None = None
+    keep_tokens: Count | dict[GroupKey, Count] | None = None
     """How many tokens stay, at most; with `group` in each group, or by the group's name."""
 
     tokens: str = "tokens"

@@ -13,6 +13,7 @@ from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Tel
 from operators.kernels.grouping import (
     MAX_GROUPS,
     MAX_NAME_BYTES,
+    GroupKey,
     check_groups,
     group_codes,
     places_of,
@@ -38,7 +39,7 @@ class MixTotals(FoldOp, Telling):
     """The integer column that uses up the budget; rows, when it is not given."""
     temperature: Annotated[float, Field(gt=0)] | None = None
     """As in `domain_mix`."""
-    shares: dict[str | int, float] | None = None
+    shares: dict[GroupKey, float] | None = None
     """As in `domain_mix`."""
     keep_rows: int | None = None
     """The budget in rows."""

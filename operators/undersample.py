@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from operators.contract import Part, Recipe
+from operators.kernels.grouping import GroupKey
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -36,7 +37,7 @@ class Undersample(Recipe):
     ratio: float | None = Field(None, gt=0, le=1)
     """Rows of the smallest group divided by the most rows that another keeps: 0.5 keeps twice as many."""
 
-    cap: Count | dict[str | int, Count] | None = None
+    cap: Count | dict[GroupKey, Count] | None = None
     """The most rows that each group keeps, or a budget for each by name ('*' for all others)."""
 
     keep_rows: Count | None = None

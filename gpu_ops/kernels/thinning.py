@@ -29,7 +29,7 @@ from operators.contract import (
     drop_column,
 )
 from operators.kernels.counter import UInt64s, uniform
-from operators.kernels.grouping import Names, group_name, show_name
+from operators.kernels.grouping import GroupKey, Names, group_name, show_name
 
 Count = Annotated[int, Field(ge=0)]
 _SHOWN = 20  # classes that the end of a run shows
@@ -193,7 +193,7 @@ class CleanOp(ThinOp):
     """Drops rows by a rule about their neighbours; how many go, the data decide. Rows with a null label, or
     without a vector of numbers below 1e18, take no part and stay; their columns are null."""
 
-    classes: Literal["not_minority", "majority", "all"] | tuple[str | int, ...] = "not_minority"
+    classes: Literal["not_minority", "majority", "all"] | tuple[GroupKey, ...] = "not_minority"
     """Which classes may lose rows: all but the smallest, the largest alone, all, or those listed."""
 
     def targets(self, rows: Rows) -> Bools:
@@ -219,7 +219,7 @@ class BudgetOp(ThinOp):
     """`smallest`: every class keeps as many rows as the smallest one has (unless `ratio` or `cap`)."""
     ratio: Annotated[float, Field(gt=0, le=1)] | None = None
     """Rows of the smallest class divided by the most rows that another keeps: 0.5 keeps twice as many."""
-    cap: Count | dict[str | int, Count] | None = None
+    cap: Count | dict[GroupKey, Count] | None = None
     """The most rows that a class keeps, or a budget for each by name ('*' for all others)."""
 
     @model_validator(mode="after")

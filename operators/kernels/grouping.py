@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BeforeValidator
 
 MAX_GROUPS = 4096
 MAX_NAME_BYTES = 256
 
 Names = npt.NDArray[np.bytes_]
 Codes = npt.NDArray[np.int64]
+
+
+def _as_written(value: Any) -> Any:
+    """YAML's true and false name the groups of a boolean column; as an integer they would be 1 and 0."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+GroupKey = Annotated[str | int, BeforeValidator(_as_written)]
+"""How a config names a group."""
 
 
 def group_name(value: str | int | None) -> bytes:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from operators.contract import Explained, Part, Recipe
+from operators.kernels.grouping import GroupKey
 from operators.kernels.noise import HARM
 from operators.kernels.sampling import Budget, Count, one_budget, sampled
 
@@ -34,11 +35,11 @@ class SeekRecipe(Recipe, Explained):
     """The k of the weights: 1 is unbiased; below it the large scores weigh more; 0 makes all weights 1."""
     min_tau: float | None = Field(None, ge=1)
     """Below this tau rows are drawn uniformly (all weights are equal), and the run says so."""
-    keep_rows: Count | dict[str | int, Count] | None = None
+    keep_rows: Count | dict[GroupKey, Count] | None = None
     """How many rows stay; with `group` in each group, or by the group's name ('*' for all others)."""
     keep_share: float | None = Field(None, ge=0, le=1)
     """The share of all rows that stays, rounded down; with `group` of each group."""
-    keep_tokens: Count | dict[str | int, Count] | None = None
+    keep_tokens: Count | dict[GroupKey, Count] | None = None
     """How many tokens stay, at most; with `group` in each group, or by the group's name."""
     tokens: str = "tokens"
     """The integer column that counts a row's tokens, used with `keep_tokens`; `bytes` is there always."""
