@@ -146,7 +146,8 @@ class Mesa(FitOp, Telling):
 
     def tell(self, state: Artifact) -> str:
         if not len(state["mu"]):
-            return "there are no two classes with a vector to train on: nothing was learned"
+            which = "" if self.positive is None else f", {show_name(group_name(self.positive))} and another"
+            return f"there are no two classes with a vector to train on{which}: nothing was learned"
         lines = [f"rare class: {show_name(state['rare'][0])}; {state['trees'].sum():,} trees were fitted"]
         for i, (mu, area, trees) in enumerate(zip(state["mu"], state["area"], state["trees"], strict=True)):
             chosen = ", chosen" if i == 0 else ""

@@ -207,6 +207,14 @@ class CleanOp(ThinOp):
             return np.asarray(every != rows.minority)
         return np.isin(rows.names, np.array([group_name(one) for one in self.classes]))
 
+    def tell(self, state: Artifact) -> str:
+        told = super().tell(state)
+        if isinstance(self.classes, str):
+            return told
+        there = set(state["classes"].tolist())
+        lost = [show_name(group_name(one)) for one in self.classes if group_name(one) not in there]
+        return f"no row is of the class {', '.join(lost)}\n{told}".rstrip() if lost else told
+
 
 class BudgetOp(ThinOp):
     """Thins every class but the smallest one to a budget, as `undersample` does, but by a choice of its own.

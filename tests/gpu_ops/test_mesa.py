@@ -118,3 +118,9 @@ def test_nothing_to_learn_from() -> None:
         assert found["drop"].null_count == found["probability"].null_count == table.num_rows
         state = Mesa(seed=1).fit(iter(table_batches(table)), "cpu", {})
         assert "nothing was learned" in Mesa().tell(state)
+
+
+def test_a_class_that_no_row_has_is_told() -> None:
+    op = Mesa(positive="rere", seed=1)
+    state = op.fit(iter(table_batches(table_of(np.zeros((4, 2)), ["a", "a", "rare", "rare"]))), "cpu", {})
+    assert "'rere' and another: nothing was learned" in op.tell(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from class_clouds import data_of, kept_by, table_of, theirs
+from class_clouds import data_of, kept_by, table_batches, table_of, theirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imblearn.under_sampling import TomekLinks as Theirs
@@ -29,3 +29,13 @@ def test_a_link_names_both_its_rows() -> None:
     found = run(TomekLinks(), table_of(x, ["a", "a", "b", "a"], uid=pa.array([10, 20, 30, 40])))
     assert found["link"].to_pylist() == [None, 30, 20, None]
     assert found["drop"].to_pylist() == [None, "tomek_link", None, None]
+
+
+def test_a_listed_class_that_no_row_has_is_told() -> None:
+    table = table_of(np.array([[0.0], [1.0], [1.1], [3.0]]), ["a", "a", "b", "a"])
+    told = []
+    for classes in (["a"], ["a", "bb", 3], "all"):
+        op = TomekLinks(classes=classes)
+        told.append(op.tell(op.fit(iter(table_batches(table)), "cpu", {})))
+    assert told[1] == f"no row is of the class 'bb', '3'\n{told[0]}"
+    assert "no row" not in told[2]
