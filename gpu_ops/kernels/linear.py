@@ -36,10 +36,12 @@ def classifier(kind: Literal["logistic", "ridge"]) -> Any:
 
 
 def fitted(model: Any, vectors: Any, label: Int64s, weight: Float64s | None = None) -> Any:
-    """The model, trained; that it stopped before it converged is no news."""
+    """The model, trained; that it stopped before it converged is no news. One thread makes the sums, so that
+    their number changes no bit; for matrices as small as these, several are slower anyway."""
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # so few rows
         return model.fit(vectors, label) if weight is None else model.fit(vectors, label, weight)
@@ -124,7 +126,10 @@ class FittedHead:
                 f"the embeddings have {vectors.shape[1]} numbers, but the head was fitted to "
                 f"{self.coef.shape[1]}: embed all rows with one model"
             )
-        return log_softmax(vectors.astype(np.float64) @ self.coef.T + self.intercept)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # as in `fitted`
+            return log_softmax(vectors.astype(np.float64) @ self.coef.T + self.intercept)
 
 
 def fit_head(
@@ -159,4 +164,4 @@ def fit_head(
     two = len(seen) == 2  # then there is one row of coefficients, for the second class
     coef[seen[1:] if two else seen] = model.coef_ / scale
     intercept[seen[1:] if two else seen] = model.intercept_
-    return FittedHead(coef, intercept - coef @ mean)
+    return FittedHead(coef, intercept - (coef * mean).sum(axis=1))
