@@ -12,7 +12,7 @@ from pydantic import Field
 from gpu_ops.kernels.endings import Features, Game, features, first_choice, split
 from gpu_ops.kernels.tokens import strings
 from operators.contract import TEXT, Adds, Artifact, Columns, FitOp, Reads, Uses
-from operators.kernels.counter import mix64
+from operators.kernels.counter import random_bits
 from operators.kernels.lists import bounds
 
 _STREAM = 0x73776167  # keeps apart from other operators that share a seed
@@ -89,8 +89,7 @@ class AdversarialFilter(FitOp):
         )
         if len(uid) < 2:
             gathered, uid, key = [], uid[:0], key[:0]
-        stream = mix64(np.array([((self.seed or 0) ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-        luck = mix64((key ^ stream).astype(np.uint64))
+        luck = random_bits((self.seed or 0) ^ _STREAM, key.astype(np.uint64))
         first = np.cumsum([0, *(len(row[2]) for row in gathered)])
         texts = [text for row in gathered for text in row[2]]
         game = Game(first, first_choice(first, self.distractors, luck), self._features(texts))

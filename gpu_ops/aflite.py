@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from gpu_ops.kernels.linear import labelled, share_correct, standardised
 from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads, Uses, drop_column
-from operators.kernels.counter import mix64, uniform
+from operators.kernels.counter import random_bits, uniform
 
 _STREAM = 0x61666C697465  # keeps apart from other operators that share a seed
 
@@ -86,8 +86,7 @@ class Aflite(FitOp):
     def fit(self, rows: Iterator[pa.RecordBatch], device: str, uses: Uses) -> Artifact:
         """Artifact, for n rows that took part, by uid: `uid`, `predictability` (float32), `round` (int32)."""
         uid, key, vectors, label = self._gather(rows)
-        stream = mix64(np.array([((self.seed or 0) ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-        luck = mix64(key ^ stream)
+        luck = random_bits((self.seed or 0) ^ _STREAM, key)
         score, round_ = np.full(len(uid), np.nan, np.float32), np.zeros(len(uid), np.int32)
         target = self.keep_rows or round((self.keep_share or 1 / 3) * len(uid))
         size, train = max(1, round(self.slice_share * len(uid))), self.train_rows or max(1, target // 2)

@@ -15,7 +15,7 @@ from gpu_ops.kernels.grids import grid_of
 from gpu_ops.kernels.unit_grid import MAX_DIMENSIONS, one_size
 from gpu_ops.kmeans_grid import Weights, whole_weights_of
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Uses
-from operators.kernels.counter import mix64
+from operators.kernels.counter import random_bits
 
 MOST_CLUSTERS = 8192  # that the rule chooses; more have to be asked for
 _SAMPLE = 4 * MOST_CLUSTERS
@@ -70,9 +70,9 @@ class KmeansStart(FoldOp):
         weight = whole_weights_of(batch, self.weights, grid)
         weight = np.ones(len(uid), np.int64) if weight is None else weight
         rows, cells = rows[weight[rows] > 0], cells[weight[rows] > 0]
-        stream = mix64(np.array([((self.seed or 0) ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
+        luck = random_bits((self.seed or 0) ^ _STREAM, key[rows])
         state = {"rows": np.array([len(rows)]), "first": uid[rows[:1]], "cells": cells, "uid": uid[rows]}
-        return self._least({**state, "luck": mix64(key[rows] ^ stream), "weight": weight[rows]})
+        return self._least({**state, "luck": luck, "weight": weight[rows]})
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
         if not len(a["first"]) or not len(b["first"]):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from operators.contract import Adds, Columns, Emission, Kind, Reads, ShuffleOp, Uses
-from operators.kernels.counter import mix64
+from operators.kernels.counter import mix64, random_bits
 
 _STREAM = 0x7065726D757465  # keeps apart from other operators that share a seed
 
@@ -61,8 +61,8 @@ class Permute(ShuffleOp):
     def emit(self, batch: pa.RecordBatch, uses: Uses) -> Emission:
         n = batch.num_rows
         row = np.repeat(np.arange(n), 2)
-        seed = mix64(np.array([((self.seed or 0) ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-        draw = mix64(batch.column("key").to_numpy(zero_copy_only=False) ^ seed)
+        key = batch.column("key").to_numpy(zero_copy_only=False)
+        draw = random_bits((self.seed or 0) ^ _STREAM, key)
         value = pc.cast(batch.column(self.column), pa.float64(), safe=False)
         payload = {
             "turn": pa.array(np.tile(np.array([0, 1], np.uint8), n)),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from operators.contract import Adds, Columns, MapOp, Reads, Uses
-from operators.kernels.counter import mix64
+from operators.kernels.counter import random_bits
 
 _STREAM = 0x72616E646B6579  # keeps apart from other operators that share a seed
 
@@ -30,7 +29,5 @@ class RandomKey(MapOp):
         return {"priority": pa.uint64()}
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
-        seed = ((self.seed or 0) ^ _STREAM) & 0xFFFFFFFFFFFFFFFF
-        stream = mix64(np.array([seed], np.uint64))
         key = batch.column("key").to_numpy(zero_copy_only=False)
-        return {"priority": pa.array(mix64(key ^ stream), pa.uint64())}
+        return {"priority": pa.array(random_bits((self.seed or 0) ^ _STREAM, key), pa.uint64())}

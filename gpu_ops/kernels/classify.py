@@ -16,7 +16,7 @@ from gpu_ops.kernels.keyed_dropout import Noise
 from gpu_ops.kernels.packing import Int64s
 from gpu_ops.kernels.tokens import Ids, first_ids
 from gpu_ops.kernels.uncertainty import Float64s, log_softmax
-from operators.kernels.counter import UInt64s, mix64
+from operators.kernels.counter import UInt64s, random_bits
 from operators.kernels.grouping import group_codes, show_name
 
 _STREAM = 0x62616C64  # keeps apart from other operators that share a seed
@@ -47,8 +47,7 @@ def noisy_passes(
 ) -> Float64s:
     """(T, m, K) log-probabilities under dropout that depends on (seed, key, pass) alone. key: (m,)."""
     encoder, noise = noisy
-    stream = mix64(np.array([(seed ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-    luck = mix64(key ^ stream)
+    luck = random_bits(seed ^ _STREAM, key)
 
     def prepare(pack: Int64s) -> None:
         noise.rows = luck[pack]

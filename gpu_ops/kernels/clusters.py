@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gpu_ops.kernels.centres import masses, spread_out, sums, whole_weights
 from gpu_ops.kernels.cosine import nearest, tiles
 from gpu_ops.kernels.grids import LARGEST, BoxGrid, Cells
-from operators.kernels.counter import UInt64s, mix64
+from operators.kernels.counter import UInt64s, random_bits
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -72,8 +72,7 @@ def clustered(
     cells, grid = _on_grid(x)
     heaviest = 0.0 if weight is None else float(weight.max())
     whole = whole_weights(weight, heaviest) if weight is not None and heaviest else None
-    stream = mix64(np.array([(seed ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-    luck = mix64(key ^ stream)
+    luck = random_bits(seed ^ _STREAM, key)
     pulling = np.arange(len(x)) if whole is None else np.flatnonzero(whole)
     some = pulling[np.lexsort([pulling, luck[pulling]])[: max(8192, 4 * k)]]
     on, mass = tiles(), None if whole is None else whole[some]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpu_ops.kernels.pool import Float64s, Int64s, Pool
-from operators.kernels.counter import mix64
+from operators.kernels.counter import random_bits
 
 _STREAM = 0x696E666F726D  # keeps apart from other draws that share a seed
 
@@ -41,5 +41,4 @@ def most_informative(pool: Pool, weight: Float64s, most: int, seed: int) -> Int6
 
 def luck_of(pool: Pool, seed: int) -> Int64s:
     """(n,) random integers by (seed, key)."""
-    stream = mix64(np.array([(seed ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-    return (mix64(pool.key ^ stream) >> np.uint64(1)).astype(np.int64)
+    return (random_bits(seed ^ _STREAM, pool.key) >> np.uint64(1)).astype(np.int64)

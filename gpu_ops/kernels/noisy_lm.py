@@ -17,7 +17,7 @@ from gpu_ops.kernels.keyed_dropout import PROBE, Noise, probe, with_keyed_dropou
 from gpu_ops.kernels.packing import for_packs
 from gpu_ops.kernels.token_stats import Pack, TokenStats, hidden_states, starts_of
 from gpu_ops.kernels.tokens import windows
-from operators.kernels.counter import UInt64s, mix64
+from operators.kernels.counter import UInt64s, mix64, random_bits
 
 CHUNK_LOGITS = 1 << 23  # 32 MiB of float32
 _STREAM = 0x6C6D62616C64  # keeps apart from other operators that share a seed
@@ -52,8 +52,7 @@ def mutual_information(
     counts = np.array([len(piece) for piece in pieces], np.int64)
     firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     number = np.arange(len(flat)) - np.repeat(firsts[:-1], counts)  # of a window in its document
-    stream = mix64(np.array([(seed ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-    luck = mix64(mix64(np.repeat(key, counts) ^ stream) ^ number.astype(np.uint64))
+    luck = mix64(random_bits(seed ^ _STREAM, np.repeat(key, counts)) ^ number.astype(np.uint64))
     starts = starts_of(flat)
     found = np.zeros((2, int(starts[-1])), np.float32)
 

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.counter import UInt64s, mix64
+from operators.kernels.counter import UInt64s, mix64, random_bits
 
 KINDS = ("drop", "swap", "typo", "surface")
 _WORD = re.compile(r"(\S+)(\s*)")
@@ -35,8 +35,7 @@ def noisy_text(text: str, kind: str, rate: float, luck: int) -> str:
 
 def luck_of(seed: int, key: UInt64s) -> UInt64s:
     """(n,) 64 random bits for each row; `luck_of(a, luck)` those of its augmentation `a`."""
-    stream = mix64(np.array([(seed ^ _STREAM) & 0xFFFFFFFFFFFFFFFF], np.uint64))
-    return mix64(np.asarray(key, np.uint64) ^ stream)
+    return random_bits(seed ^ _STREAM, key)
 
 
 def _chosen(bits: UInt64s, rate: float, most: int) -> npt.NDArray[np.bool_]:

@@ -18,8 +18,12 @@ def mix64(x: UInt64s) -> UInt64s:
         return z ^ (z >> np.uint64(31))
 
 
+def random_bits(seed: int, key: UInt64s) -> UInt64s:
+    """(n,) 64 random bits for each key."""
+    stream = mix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
+    return mix64(np.asarray(key, dtype=np.uint64) ^ stream)
+
+
 def uniform(seed: int, key: UInt64s) -> npt.NDArray[np.float64]:
     """(n,) numbers in the open interval (0, 1) with 52 random bits, one for each key."""
-    stream = mix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
-    bits = mix64(np.asarray(key, dtype=np.uint64) ^ stream)
-    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return ((random_bits(seed, key) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
