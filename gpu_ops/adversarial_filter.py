@@ -14,6 +14,7 @@ from gpu_ops.kernels.tokens import strings
 from operators.contract import TEXT, Adds, Artifact, Columns, FitOp, Reads, Uses
 from operators.kernels.counter import random_bits
 from operators.kernels.lists import bounds
+from operators.kernels.lookup import places
 
 _STREAM = 0x73776167  # keeps apart from other operators that share a seed
 _FOLDS = 5
@@ -95,11 +96,11 @@ class AdversarialFilter(FitOp):
         game = Game(first, first_choice(first, self.distractors, luck), self._features(texts))
         history = list(self._iterate(game, luck)) if len(uid) else []
         solved = self._solved(game, luck)
-        places = np.array([-1 if i is None else i for row in gathered for i in row[3]], np.int32)
+        numbers = np.array([-1 if i is None else i for row in gathered for i in row[3]], np.int32)
         order = np.argsort(uid)
         return {
             "uid": uid[order],
-            "chosen": places[game.chosen][order] if len(uid) else np.zeros((0, self.distractors), np.int32),
+            "chosen": numbers[game.chosen][order] if len(uid) else np.zeros((0, self.distractors), np.int32),
             "solved": solved[order],
             "accuracy": np.array([accuracy for accuracy, _ in history]),
             "replaced": np.array([count for _, count in history], np.int64),
@@ -107,8 +108,7 @@ class AdversarialFilter(FitOp):
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid, known, count = np.asarray(batch.column("uid")), state["uid"], self.distractors
-        place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
-        part = known[place] == uid if len(known) else np.zeros(len(uid), bool)
+        place, part = places(uid, known)
         chosen, solved = np.zeros((len(uid), count), np.int32), np.zeros(len(uid), bool)
         chosen[part], solved[part] = state["chosen"][place[part]], state["solved"][place[part]]
         pool = batch.column(self.pool)

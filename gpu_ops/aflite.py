@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from gpu_ops.kernels.linear import labelled, share_correct, standardised
 from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads, Uses, drop_column
 from operators.kernels.counter import random_bits, uniform
+from operators.kernels.lookup import places
 
 _STREAM = 0x61666C697465  # keeps apart from other operators that share a seed
 
@@ -106,8 +107,7 @@ class Aflite(FitOp):
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid, known = np.asarray(batch.column("uid")), state["uid"]
-        place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
-        part = known[place] == uid if len(known) else np.zeros(len(uid), bool)
+        place, part = places(uid, known)
         score, round_ = np.full(len(uid), np.nan, np.float32), np.zeros(len(uid), np.int32)
         score[part], round_[part] = (state[name][place[part]] for name in ("predictability", "round"))
         return {

@@ -14,6 +14,7 @@ from gpu_ops.kernels.linear import FittedHead, fit_head, labelled, usable
 from operators.contract import Adds, Artifact, Columns, FitOp, Kind, Reads, Uses
 from operators.kernels.counter import UInt64s, uniform
 from operators.kernels.grouping import group_codes
+from operators.kernels.lookup import places
 
 _STREAM = 0x68656164  # keeps apart from other operators that share a seed
 
@@ -88,8 +89,8 @@ class ClassifierHead(FitOp):
             nothing = np.zeros((0, 1))
             return {**class_columns(rows[:0], nothing, [], n), **gold_columns(rows[:0], nothing, rows[:0], n)}
         names, codes = group_codes(batch.column(self.label), n)
-        place = np.minimum(np.searchsorted(classes, names), len(classes) - 1)
-        label = np.where(classes[place] == names, place, -1)[codes][rows]
+        place, known = places(names, classes)
+        label = np.where(known, place, -1)[codes][rows]
         last = len(state["coef"]) - 1
         model = np.where(label >= 0, self._fold(np.asarray(batch.column("key"))[rows]), last)
         log_p = np.zeros((len(rows), len(classes)))

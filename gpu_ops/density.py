@@ -12,6 +12,7 @@ from pydantic import Field
 from gpu_ops.kernels.neighbours import top_k
 from gpu_ops.kernels.pool import Float64s, Int64s, Pool, Wanted, gather
 from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads, Telling, Uses, drop_column
+from operators.kernels.lookup import at, places
 
 
 class Density(FitOp, Telling):
@@ -80,15 +81,10 @@ class Density(FitOp, Telling):
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid, known = np.asarray(batch.column("uid")), state["uid"]
-        if not len(known):
-            place, have = np.zeros(len(uid), np.int64), np.zeros(len(uid), bool)
-            density, goes = np.zeros(len(uid)), have
-        else:
-            place = np.minimum(np.searchsorted(known, uid), len(known) - 1)
-            have = known[place] == uid
-            density, goes = state["density"][place], have & state["outlier"][place]
-        out: dict[str, pa.Array] = {"density": pa.array(density, mask=~have)}
+        place, have = places(uid, known)
+        out: dict[str, pa.Array] = {"density": pa.array(at(state["density"], place), mask=~have)}
         if self.outlier is not None:
+            goes = have & at(state["outlier"], place)
             out["drop"] = drop_column(np.where(goes, 0, -1), ["outlier"])
         return out
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 from pydantic import Field
 
 from gpu_ops.kernels.linear import fit_head
-from gpu_ops.kernels.pool import Bools, Float64s, Int64s
+from gpu_ops.kernels.pool import Float64s, Int64s
 from gpu_ops.kernels.thinning import BudgetOp, Rows, Verdict
 from operators.contract import Adds
+from operators.kernels.lookup import places
 
 _STREAM = 0x68617264  # keeps apart from other operators that share a seed
 
@@ -80,6 +81,5 @@ class InstanceHardness(BudgetOp):
         from sklearn.ensemble import RandomForestClassifier
 
         model = RandomForestClassifier(random_state=(self.seed or 0) % 2**32).fit(x, label)
-        place = np.minimum(np.searchsorted(model.classes_, asked), len(model.classes_) - 1)
-        known: Bools = model.classes_[place] == asked
+        place, known = places(asked, model.classes_)
         return np.where(known, model.predict_proba(rows.x[held])[np.arange(len(held)), place], 0.0)

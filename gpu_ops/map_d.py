@@ -15,6 +15,7 @@ from gpu_ops.kernels.neighbours import top_k
 from gpu_ops.kernels.trajectories import other_label, trajectories
 from operators.contract import Adds, Artifact, Columns, FitOp, Kind, Reads, Telling, Uses
 from operators.kernels.counter import UInt64s, uniform
+from operators.kernels.lookup import at, places
 
 _STREAM = 0x6D617064  # keeps apart from other operators that share a seed
 _KINDS = ("p_typical", "p_noisy", "p_odd")
@@ -98,13 +99,10 @@ class MapD(FitOp, Telling):
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid, known = np.asarray(batch.column("uid")), state["uid"]
-        if not len(known):
-            return {name: pa.nulls(len(uid), kind) for name, kind in self.adds.items()}
-        place = np.minimum(np.searchsorted(known, uid), len(known) - 1)
-        absent = known[place] != uid
-        out = {name: pa.array(state[name][place], pa.float32(), mask=absent) for name in _VALUES}
-        suspect = state["p_noisy"][place] >= np.float32(self.threshold)
-        return {**out, "suspect": pa.array(suspect, pa.bool_(), mask=absent)}
+        place, there = places(uid, known)
+        out = {name: pa.array(at(state[name], place), pa.float32(), mask=~there) for name in _VALUES}
+        suspect = at(state["p_noisy"], place) >= np.float32(self.threshold)
+        return {**out, "suspect": pa.array(suspect, pa.bool_(), mask=~there)}
 
     def tell(self, state: Artifact) -> str:
         n = len(state["uid"])

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from gpu_ops.kernels.cascade import Task, race
 from gpu_ops.kernels.pool import Bools, Pool, Wanted, gather
-from gpu_ops.kernels.thinning import evidence_columns, places
+from gpu_ops.kernels.thinning import evidence_columns
 from operators.contract import (
     DROP,
     Adds,
@@ -26,6 +26,7 @@ from operators.contract import (
 )
 from operators.kernels.counter import uniform
 from operators.kernels.grouping import GroupKey, group_name, show_name
+from operators.kernels.lookup import places
 
 _STREAM = 0x6D657361  # keeps apart from other operators that share a seed
 

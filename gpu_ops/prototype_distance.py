@@ -12,6 +12,7 @@ from gpu_ops.kernels.grids import UNIT
 from gpu_ops.kernels.unit_grid import MAX_DIMENSIONS, lengths_of, one_size, to_grid
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Uses
 from operators.kernels.grouping import MAX_GROUPS, check_groups, group_codes, places_of
+from operators.kernels.lookup import places
 
 
 class PrototypeDistance(FoldOp):
@@ -83,7 +84,7 @@ class PrototypeDistance(FoldOp):
             rows, cells = UNIT.cells(batch.column(self.embedding), uid, state["sums"].shape[1])
             names, codes = group_codes(batch.column(self.label), batch.num_rows)
             prototypes, usable = to_grid(state["sums"].astype(np.float64))
-            place = np.minimum(np.searchsorted(classes, names), len(classes) - 1)[codes[rows]]
+            place = places(names, classes)[0][codes[rows]]
             known = (names[codes[rows]] != b"") & usable[place]
             rows, cells, mine = rows[known], cells[known].astype(np.float64), prototypes[place[known]]
             product = (cells * mine).sum(axis=1)  # of integers below 2**31 each: exact

@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from operators.contract import DROP, Adds, Artifact, Columns, FoldOp, Kind, Reads, Telling, Uses, drop_column
 from operators.kernels.grouping import MAX_GROUPS, MAX_NAME_BYTES, check_groups, group_codes, show_name
+from operators.kernels.lookup import places
+from operators.quantiles import number_column
 
 Float64s = npt.NDArray[np.float64]
 
@@ -94,8 +95,7 @@ class AdaptiveThreshold(FoldOp, Telling):
         known = (code >= 0) & np.isfinite(value)
         limit = np.full(batch.num_rows, np.nan)
         if len(names) and len(state["names"]):
-            place = np.minimum(np.searchsorted(state["names"], names), len(state["names"]) - 1)
-            limit[known] = state["thresholds"][place][code[known]]
+            limit[known] = state["thresholds"][places(names, state["names"])[0]][code[known]]
         shown = {"class_threshold": pa.array(limit, pa.float64(), mask=~known)}
         if self.mark:
             return shown
@@ -116,8 +116,7 @@ class AdaptiveThreshold(FoldOp, Telling):
         """The classes of the batch, each row's place in them and its confidence; rows without either are left
         out, or, with `keep`, have the place -1."""
         names, code = group_codes(batch.column(self.predicted), batch.num_rows)
-        floats = pc.cast(batch.column(self.confidence), pa.float64(), safe=False)
-        value = pc.fill_null(floats, float("nan")).to_numpy(zero_copy_only=False)
+        value = number_column(batch.column(self.confidence))
         known = np.isfinite(value) & ((names != b"")[code] if len(names) else np.zeros(0, bool))
         if keep:
             return names, np.where(known, code, -1), value

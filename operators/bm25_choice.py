@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators.contract import DROP, Adds, Columns, MapOp, Reads, Uses, drop_column
+from operators.kernels.lookup import at, places
 
 _NUMBERS = {"rank": pa.int64(), "best_rank": pa.int64(), "score": pa.float64(), "query": pa.int64()}
 
@@ -36,12 +37,8 @@ class Bm25Choice(MapOp):
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
         best, uid = uses["best"], np.asarray(batch.column("uid"))
-        place = np.minimum(np.searchsorted(best["uid"], uid), max(len(best["uid"]) - 1, 0))
-        listed = best["uid"][place] == uid if len(best["uid"]) else np.zeros(len(uid), bool)
-        values = {
-            name: best[name][place] if len(best["uid"]) else np.zeros(len(uid), best[name].dtype)
-            for name in _NUMBERS
-        }
+        place, listed = places(uid, best["uid"])
+        values = {name: at(best[name], place) for name in _NUMBERS}
         chosen = listed if self.keep_rows is None else listed & (values["rank"] < self.keep_rows)
         out: dict[str, pa.Array] = {}
         if not self.mark:

@@ -13,6 +13,7 @@ from operators.contract import Adds, Artifact, Columns, FoldOp, Reads, Uses
 from operators.kernels.asking import GONE, KEPT, UNDECIDED
 from operators.kernels.edges import EDGES, NOBODY, UNSURE, open_edges, solve
 from operators.kernels.lists import filled
+from operators.kernels.lookup import places
 
 _EDGE_BYTES = 31
 _STATE = ("uid", "tier", "rank", "partner", "similarity", "known")
@@ -86,8 +87,7 @@ class GreedySettle(FoldOp):
         waits = lengths > 0
         if len(state["uid"]):
             uid = np.asarray(batch.column("uid"))
-            place = np.minimum(np.searchsorted(state["uid"], uid), len(state["uid"]) - 1)
-            solved = state["uid"][place] == uid
+            place, solved = places(uid, state["uid"])
             kept = np.where(solved, state["kept"][place], kept)
             similarity = np.where(solved, state["similarity"][place], similarity)
             waits &= ~solved | (kept == UNSURE)

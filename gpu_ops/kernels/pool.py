@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gpu_ops.kernels.linear import usable
 from operators.kernels.counter import UInt64s
 from operators.kernels.grouping import Names, check_groups, group_codes
+from operators.quantiles import number_column
 
 Bools = npt.NDArray[np.bool_]
 Float32s = npt.NDArray[np.float32]
@@ -109,7 +109,7 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
         uid = np.asarray(batch.column("uid"))
         taken = _taken(batch, wanted.labelled)
         before.append(uid[taken])
-        values = {name: _numbers(batch.column(name)) for name in wanted.numbers}
+        values = {name: number_column(batch.column(name)) for name in wanted.numbers}
         have = np.logical_and.reduce([np.isfinite(x) for x in values.values()], initial=True)
         have = np.broadcast_to(have, len(uid)).copy()
         found = {name: usable(batch.column(name), uid, vectors[name].width) for name in wanted.vectors}
@@ -153,12 +153,6 @@ def _distributions(name: str, place: Int64s, x: Float32s, uid: Int64s, count: in
     known = (parts >= 0).all(axis=(1, 2)) & (sums > 0).all(axis=(1, 2))
     shares = parts[known] / sums[known]
     return place[known], shares.reshape(len(shares), x.shape[1]).astype(np.float32)
-
-
-def _numbers(column: pa.Array) -> Float64s:
-    """(n,) float64, NaN for nulls."""
-    floats = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan"))
-    return floats.to_numpy(zero_copy_only=False)
 
 
 def _taken(batch: pa.RecordBatch, labelled: str | None) -> Bools:

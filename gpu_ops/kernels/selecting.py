@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from gpu_ops.kernels.pool import Bools, Float64s, Int64s, Pool, Wanted, gather
+from gpu_ops.kernels.pool import Float64s, Int64s, Pool, Wanted, gather
 from operators.contract import DROP, Adds, Artifact, Columns, FitOp, Kind, Reads, Uses, drop_column
+from operators.kernels.lookup import at, places
+from operators.kernels.mixing import fill, tempered
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,18 @@ class SelectOp(FitOp):
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         uid = np.asarray(batch.column("uid"))
-        place, chosen = _found(uid, state["uid"])
+        place, chosen = places(uid, state["uid"])
         out: dict[str, pa.Array] = {}
         if not self.mark:
-            apart, before = _found(uid, state["apart"])[1], _found(uid, state["before"])[1]
+            apart, before = places(uid, state["apart"])[1], places(uid, state["before"])[1]
             reason = np.where(chosen | before, -1, np.where(apart, 1, 0))
             out["drop"] = drop_column(reason, ["not_selected", "not_comparable"])
         for name, kind in (("rank", pa.int64()), ("weight", pa.float64())):
-            values = state[name][place] if len(state[name]) else np.zeros(len(uid), state[name].dtype)
-            out[name] = pa.array(values, kind, mask=~chosen)
+            out[name] = pa.array(at(state[name], place), kind, mask=~chosen)
         if self.measures:
-            place, there = _found(uid, state["pool"])
+            place, there = places(uid, state["pool"])
             for name in self.measures:
-                values = np.where(there, state[name][place] if len(state[name]) else np.nan, np.nan)
+                values = np.where(there, at(state[name], place), np.nan)
                 out[name] = pa.array(values, pa.float64(), mask=np.isnan(values))
         return out
 
@@ -140,7 +141,7 @@ class SelectOp(FitOp):
         code = pool.labels[self.group].code
         sizes = np.bincount(code[~pool.taken], minlength=len(pool.labels[self.group].names))
         parts: list[tuple[Int64s, Choice]] = []
-        for number, k in enumerate(_shares(self._budget(int(sizes.sum())), sizes)):
+        for number, k in enumerate(fill(self._budget(int(sizes.sum())), sizes, tempered(sizes, 1))):
             rows = np.flatnonzero(code == number)
             if k:
                 parts.append((rows, self.choose(pool.at(rows), int(k), device)))
@@ -171,19 +172,3 @@ def filled_up(chosen: Int64s, pool: Pool, k: int) -> Int64s:
     free = ~pool.taken
     free[chosen] = False
     return np.concatenate([chosen, np.flatnonzero(free)[: k - len(chosen)]])
-
-
-def _shares(k: int, sizes: Int64s) -> Int64s:
-    """(G,) parts of k in proportion to the sizes, by largest remainders, none larger than its size."""
-    total = max(int(sizes.sum()), 1)
-    exact = [Fraction(k * int(size), total) for size in sizes]
-    parts = np.array([int(share) for share in exact], np.int64)
-    rest = sorted(range(len(sizes)), key=lambda i: (int(exact[i]) - exact[i], i))
-    parts[rest[: k - int(parts.sum())]] += 1
-    return parts
-
-
-def _found(uid: Int64s, known: Int64s) -> tuple[Int64s, Bools]:
-    """Where each uid stands among the ascending known ones, and whether it does."""
-    place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
-    return place, known[place] == uid if len(known) else np.zeros(len(uid), bool)

@@ -30,6 +30,7 @@ from operators.contract import (
 )
 from operators.kernels.counter import UInt64s, uniform
 from operators.kernels.grouping import GroupKey, Names, group_name, show_name
+from operators.kernels.lookup import at, places
 
 Count = Annotated[int, Field(ge=0)]
 _SHOWN = 20  # classes that the end of a run shows
@@ -86,8 +87,8 @@ class Verdict:
 class ThinOp(FitOp, Telling):
     """The shape of an operator that looks at all labelled rows and says which ones their classes can spare.
 
-    Adds `drop` (or `kept`, with `mark`) and evidence. Memory: the embeddings (in a temporary file beyond
-    1 GiB) and some 60 bytes a row. The end of a run shows the rows of each class, before and after.
+    Adds `drop` (or `kept`, with `mark`) and evidence. Memory: 4 bytes for each number of the vectors and
+    some 60 bytes a row. The end of a run shows the rows of each class, before and after.
     """
 
     reasons: ClassVar[tuple[str, ...]] = ()
@@ -146,7 +147,7 @@ class ThinOp(FitOp, Telling):
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         place, have = places(np.asarray(batch.column("uid")), state["uid"])
         other = len(self.reasons) if self.needs_vectors else -1
-        reason = np.where(have, _at(state["reason"], place), other)
+        reason = np.where(have, at(state["reason"], place), other)
         out: dict[str, pa.Array] = {}
         if self.mark:
             out["kept"] = pa.array(reason < 0, pa.bool_(), mask=~have)
@@ -258,22 +259,11 @@ class BudgetOp(ThinOp):
         return np.minimum(budget, sizes)
 
 
-def places(uid: Int64s, known: Int64s) -> tuple[Int64s, Bools]:
-    """Where each uid stands among the ascending known ones, and whether it does."""
-    place = np.minimum(np.searchsorted(known, uid), max(len(known) - 1, 0))
-    return place, known[place] == uid if len(known) else np.zeros(len(uid), bool)
-
-
 def evidence_columns(place: Int64s, have: Bools, state: Artifact, kinds: Adds) -> Columns:
     """The artifact's arrays at these places; null where there is none, for integers below 0 and for NaN."""
     out: dict[str, pa.Array] = {}
     for name, kind in kinds.items():
-        values = _at(state[name], place)
+        values = at(state[name], place)
         unknown = np.isnan(values) if values.dtype.kind == "f" else values < 0
         out[name] = pa.array(values, mask=~have | unknown).cast(kind)
     return out
-
-
-def _at(values: np.ndarray, place: Int64s) -> Any:
-    """The values at these places; zeros where there are none at all."""
-    return values[place] if len(values) else np.zeros(len(place), values.dtype)

@@ -14,7 +14,7 @@ from memory_engine import run
 from pydantic import ValidationError
 
 from gpu_ops.k_center import KCenter
-from gpu_ops.kernels.selecting import _shares
+from operators.kernels.mixing import fill, tempered
 
 
 def radius(x: np.ndarray, chosen: list[int]) -> float:
@@ -57,7 +57,7 @@ def test_groups_share_the_budget_by_their_rows() -> None:
 @given(st.integers(0, 50), st.lists(st.integers(0, 40), min_size=1, max_size=6))
 def test_shares_add_up_and_are_within_one_of_exact(k: int, sizes: list[int]) -> None:
     k = min(k, sum(sizes))
-    parts = _shares(k, np.array(sizes))
+    parts = fill(k, np.array(sizes), tempered(np.array(sizes), 1))
     assert parts.sum() == k
     assert (parts <= sizes).all()
     assert (np.abs(parts - k * np.array(sizes) / max(sum(sizes), 1)) < 1).all()
