@@ -11,7 +11,7 @@ from gpu_ops.kernels.centres import sums
 from gpu_ops.kernels.grids import UNIT
 from gpu_ops.kernels.unit_grid import MAX_DIMENSIONS, lengths_of, one_size, to_grid
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Uses
-from operators.kernels.grouping import MAX_GROUPS, check_groups, group_codes, places_of
+from operators.kernels.grouping import MAX_GROUPS, group_codes, places_of, together
 from operators.kernels.lookup import places
 
 
@@ -67,8 +67,7 @@ class PrototypeDistance(FoldOp):
             return a if len(a["first"]) else b
         one, other = ((state["sums"].shape[1], int(state["first"][0])) for state in (a, b))
         one_size(self.embedding, one, other)
-        classes = np.union1d(a["classes"], b["classes"])
-        check_groups(len(classes))
+        classes = together(a["classes"], b["classes"])
         total = np.zeros((len(classes), one[0]), np.int64)
         for state in (a, b):
             total[places_of(state["classes"], classes)] += state["sums"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -24,6 +25,11 @@ from operators.cut_histogram import sort_keys
 from operators.kernels.grouping import GroupKey, group_codes, places_of
 
 Count = Annotated[int, Field(ge=0)]
+
+
+def share_below(percentile: float) -> float:
+    """The `keep_share` that ends at a percentile, as the decimal that was written: 62.5 is 0.625."""
+    return float(Decimal(repr(percentile)) / 100)
 
 
 class Cut(LoopOp):

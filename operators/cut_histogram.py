@@ -16,11 +16,12 @@ from operators.kernels.grouping import (
     MAX_NAME_BYTES,
     GroupKey,
     Names,
-    check_groups,
+    added,
+    by_name,
     group_codes,
-    group_name,
     places_of,
     show_name,
+    spread,
 )
 from operators.kernels.mixing import mixed
 
@@ -117,17 +118,7 @@ class CutHistogram(FoldOp):
         return state
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
-        if np.array_equal(a["names"], b["names"]):
-            names = a["names"]
-            merged = {"names": names, **{key: a[key] + b[key] for key in a if key != "names"}}
-        else:
-            names = np.union1d(a["names"], b["names"])
-            check_groups(len(names))
-            merged = _zeros(names, 1 << self.bits)
-            for part in (a, b):
-                places = places_of(part["names"], names)
-                for key in ("all_rows", "all_weight", "rows", "weight"):
-                    merged[key][places] += part[key]
+        merged = added(a, b)
         if (merged["all_weight"] < 0).any():
             raise ValueError(f"cut: the sum of {self.weight} is above 2**63; use a coarser unit")
         return merged
@@ -135,13 +126,7 @@ class CutHistogram(FoldOp):
     def finish(self, state: Artifact, uses: Uses) -> Artifact:
         if self.round == 0:
             return self._narrow(state, self._opened(state))
-        last = uses["last"]
-        if np.array_equal(last["names"], state["names"]):
-            return self._narrow(state, last)
-        full = _zeros(last["names"], 1 << self.bits)
-        for key in ("rows", "weight"):
-            full[key][places_of(state["names"], last["names"])] = state[key]
-        return self._narrow(full, last)
+        return self._narrow(spread(state, uses["last"]["names"]), uses["last"])
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
         return {}
@@ -184,15 +169,13 @@ class CutHistogram(FoldOp):
         return np.full(len(amounts), int(smallest / exact), np.int64)
 
     def _named_budgets(self, names: Names, wanted: dict[str | int, int]) -> Int64s:
-        by_name = {group_name(name): budget for name, budget in wanted.items()}
-        rest = by_name.get(group_name("*"))
-        lost = [name for name in names.tolist() if name not in by_name] if rest is None else []
+        budgets, lost = by_name(names, wanted)
         if lost:
             raise ValueError(
                 f"cut: {len(lost)} values of {self.group} have no budget, the first is {show_name(lost[0])}; "
                 f"add them, or '*' for all others"
             )
-        return np.array([by_name.get(name, rest) for name in names.tolist()], np.int64)
+        return np.array(budgets, np.int64)
 
     def _narrow(self, state: Artifact, last: Artifact) -> Artifact:
         """The boundary with this round's bits: the first bin from the top that does not fit."""

@@ -13,7 +13,7 @@ from operators.contract import TEXT, Adds, Columns, MapOp, Reads, Uses
 from operators.kernels.divergence import log_probabilities
 from operators.kernels.ngrams import orders_wanted, sum_ngrams
 from operators.kernels.text_buffers import text_buffers
-from operators.ngram_counts import Buckets, Orders
+from operators.ngram_counts import Buckets, Orders, check_target
 
 
 class DsirWeight(MapOp):
@@ -81,8 +81,6 @@ class DsirWeight(MapOp):
                 f"dsir_weight: the counts of {name} have {len(counts)} buckets, not {self.buckets}; "
                 f"count and weigh with the same fields"
             )
-        if name != "raw" and not counts.any():
-            raise ValueError(
-                f"dsir_weight: the {name} has no text; name a file that has some in its text column"
-            )
+        if name != "raw":
+            check_target("dsir_weight", counts, name)
         return log_probabilities(counts, self.smoothing)

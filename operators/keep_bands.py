@@ -13,7 +13,7 @@ from operators.contract import TEXT, Adds, Artifact, Columns, FoldOp, Kind, Read
 from operators.kernels.divergence import divergence
 from operators.kernels.ngrams import count_ngrams, orders_wanted
 from operators.kernels.text_buffers import text_buffers
-from operators.ngram_counts import Buckets, Orders
+from operators.ngram_counts import Buckets, Orders, check_target
 from operators.quantiles import number_column
 
 _ONE = 1 << 31  # what 1.0 is as an integer: sums of up to 2**32 rows are exact
@@ -100,10 +100,7 @@ class KeepBands(FoldOp, Telling):
         if self.truth:
             found["precision"] = total["wanted"] / rows
         if self.texts:
-            if not uses["target"]["counts"].any():
-                raise ValueError(
-                    "keep_curve: the target has no text; name a file that has some in its text column"
-                )
+            check_target("keep_curve", uses["target"]["counts"])
             kl = divergence(uses["target"]["counts"], total["counts"], self.smoothing)
             found["kl"] = np.where(np.isnan(rows), np.nan, kl)
         return found

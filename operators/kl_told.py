@@ -12,7 +12,7 @@ from operators.contract import TEXT, Adds, Artifact, Columns, FoldOp, Reads, Tel
 from operators.kernels.divergence import divergence
 from operators.kernels.ngrams import count_ngrams, orders_wanted
 from operators.kernels.text_buffers import text_buffers
-from operators.ngram_counts import Buckets, Orders
+from operators.ngram_counts import Buckets, Orders, check_target
 
 
 class KlTold(FoldOp, Telling):
@@ -60,10 +60,7 @@ class KlTold(FoldOp, Telling):
                     f"node, or a part of dsir such as NODE/raw, and use its n-grams and buckets here"
                 )
         target, counts = uses["target"]["counts"], state["counts"]
-        if not target.any():
-            raise ValueError(
-                "kl_reduction: the target has no text; name a file that has some in its text column"
-            )
+        check_target("kl_reduction", target)
         kl = divergence(target, counts, self.smoothing) if counts.any() else np.nan
         raw = divergence(target, uses["raw"]["counts"], self.smoothing) if "raw" in uses else np.nan
         return {"ngrams": np.array([counts.sum()]), "kl": np.array([kl]), "raw_kl": np.array([raw])}

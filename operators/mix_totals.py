@@ -14,9 +14,8 @@ from operators.kernels.grouping import (
     MAX_GROUPS,
     MAX_NAME_BYTES,
     GroupKey,
-    check_groups,
+    added,
     group_codes,
-    places_of,
     show_name,
 )
 from operators.kernels.mixing import mixed
@@ -68,14 +67,7 @@ class MixTotals(FoldOp, Telling):
         return {"names": names, "rows": rows, "weight": weight if self.weight else rows.copy()}
 
     def merge(self, a: Artifact, b: Artifact) -> Artifact:
-        names = np.union1d(a["names"], b["names"])
-        check_groups(len(names))
-        sums = {name: np.zeros(len(names), np.int64) for name in ("rows", "weight")}
-        for part in (a, b):
-            place = places_of(part["names"], names)
-            for name, total in sums.items():
-                total[place] += part[name]
-        return {"names": names, **sums}
+        return added(a, b)
 
     def finish(self, state: Artifact, uses: Uses) -> Artifact:
         weight = state["weight"]

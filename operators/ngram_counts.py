@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
@@ -22,6 +24,12 @@ Orders = Annotated[
     tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(min_length=1), AfterValidator(_ascending)
 ]
 Buckets = Annotated[int, Field(ge=2, le=2**24)]
+
+
+def check_target(op: str, counts: npt.NDArray[np.int64], name: str = "target") -> None:
+    """ValueError where a target has no n-gram."""
+    if not counts.any():
+        raise ValueError(f"{op}: the {name} has no text; name a file that has some in its text column")
 
 
 class NgramCounts(FoldOp):

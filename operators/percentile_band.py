@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from operators.contract import Part, Recipe
+from operators.cut import share_below
 
 
 class PercentileBand(Recipe):
@@ -50,7 +50,7 @@ class PercentileBand(Recipe):
     def parts(self) -> list[Part]:
         shared = {"by": "/key.priority", "group": self.by, "mark": True}
         cuts = [
-            Part(name, "cut", {**shared, "keep_share": float(Decimal(repr(percentile)) / 100)})
+            Part(name, "cut", {**shared, "keep_share": share_below(percentile)})
             for name, percentile in (("low", self.low), ("high", self.high))
         ]
         key = Part("key", "bucket_key", {"loss": self.score})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from operators.contract import Part, Recipe
+from operators.cut import share_below
 
 
 class PerplexityBuckets(Recipe):
@@ -66,7 +66,7 @@ class PerplexityBuckets(Recipe):
     def parts(self) -> list[Part]:
         shared = {"by": "/key.priority", "group": self.by, "mark": True}
         cuts = [
-            Part(f"cut{i}", "cut", {**shared, "keep_share": float(Decimal(repr(percentile)) / 100)})
+            Part(f"cut{i}", "cut", {**shared, "keep_share": share_below(percentile)})
             for i, percentile in enumerate(self.percentiles)
         ]
         choice = {"names": self.names, "keep": self.keep, "missing": self.missing}

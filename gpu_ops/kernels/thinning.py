@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from operators.contract import (
     drop_column,
 )
 from operators.kernels.counter import UInt64s, uniform
-from operators.kernels.grouping import GroupKey, Names, group_name, show_name
+from operators.kernels.grouping import GroupKey, Names, by_name, group_name, show_name
 from operators.kernels.lookup import at, places
 
 Count = Annotated[int, Field(ge=0)]
@@ -243,14 +243,12 @@ class BudgetOp(ThinOp):
         sizes = rows.sizes
         least = int(sizes.min())
         if isinstance(self.cap, dict):
-            by_name: dict[bytes, Any] = {group_name(name): most for name, most in self.cap.items()}
-            rest = by_name.get(group_name("*"))
-            for number, name in enumerate(rows.names.tolist()):
-                if number != rows.minority and by_name.get(name, rest) is None:
-                    raise ValueError(
-                        f"cap has no budget for {show_name(name)} of {self.label}; add it, or '*' for others"
-                    )
-            budget = np.array([by_name.get(name, rest) or 0 for name in rows.names.tolist()], np.int64)
+            found, lost = by_name(rows.names, self.cap)
+            if lost := [name for name in lost if name != rows.names[rows.minority]]:
+                raise ValueError(
+                    f"cap has no budget for {show_name(lost[0])} of {self.label}; add it, or '*' for others"
+                )
+            budget = np.array([most or 0 for most in found], np.int64)
         elif self.cap is not None:
             budget = np.full(len(sizes), self.cap, np.int64)
         else:

@@ -99,6 +99,22 @@ def together(a: Names, b: Names) -> Names:
     return names
 
 
+def added(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The sums of two summaries by group, as in `spread`."""
+    names = together(a["names"], b["names"])
+    one, other = spread(a, names), spread(b, names)
+    return {"names": names, **{key: one[key] + other[key] for key in a if key != "names"}}
+
+
+def by_name(names: Names, given: Mapping[str | int, Any]) -> tuple[list[Any], list[bytes]]:
+    """What a config gives each of the groups, by its name or by '*' for all that it does not name; None, and
+    listed among the second, for one that gets nothing."""
+    known = {group_name(name): value for name, value in given.items()}
+    rest = known.get(group_name("*"))
+    found = [known.get(name, rest) for name in names.tolist()]
+    return found, [name for name, value in zip(names.tolist(), found, strict=True) if value is None]
+
+
 def _as_binary(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_dictionary(kind):

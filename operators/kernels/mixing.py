@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from operators.kernels.grouping import Names, group_name, show_name
+from operators.kernels.grouping import Names, by_name, show_name
 
 Int64s = npt.NDArray[np.int64]
 
@@ -50,14 +50,13 @@ def tempered(sizes: Int64s, temperature: float) -> list[Fraction]:
 
 def named(names: Names, shares: Mapping[str | int, float], column: str) -> list[Fraction]:
     """(G,) the weight of each group by its name, '*' that of each other one. ValueError for one without."""
-    by_name = {group_name(name): share for name, share in shares.items()}
-    rest = by_name.get(group_name("*"))
-    if lost := [name for name in names.tolist() if by_name.get(name, rest) is None]:
+    found, lost = by_name(names, shares)
+    if lost:
         raise ValueError(
             f"{len(lost)} values of {column} have no share, the first is {show_name(lost[0])}; "
             "add them, or '*' for all others"
         )
-    return [Fraction(repr(float(by_name.get(name, rest) or 0))) for name in names.tolist()]
+    return [Fraction(repr(float(share))) for share in found]
 
 
 def mixed(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from operators.contract import Explained, Part, Recipe
+from operators.cut import share_below
 from operators.kernels.grouping import GroupKey
 from operators.kernels.noise import HARM
 from operators.kernels.sampling import Budget, Count, one_budget, sampled
@@ -96,6 +96,6 @@ class SeekRecipe(Recipe, Explained):
         """Whether a row lies below the percentile, as `/below.within`."""
         if self.cap is None:
             return []
-        share = float(Decimal(repr(self.cap)) / 100)
+        share = share_below(self.cap)
         below = {"by": "/order.priority", "group": self.group, "mark": True, "keep_share": share}
         return [Part("order", "bucket_key", {"loss": self.score}), Part("below", "cut", below)]
