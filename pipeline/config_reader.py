@@ -177,10 +177,26 @@ class ConfigReader:
         trainer, problems = check_trainer(rest, keys)
         for problem in problems:
             self.problem(("train", *problem.where), problem.text)
+        if isinstance(own.get("arms"), dict):
+            own["arms"] = {name: self.train_arm(name, arm, rest) for name, arm in own["arms"].items()}
         section = self.section(TrainSection, {**own, "trainer": trainer}, ("train",), "train")
         if section is not None:
             self.train_names(section)
         return section
+
+    def train_arm(self, name: str, value: Any, common: dict[str, Any]) -> Any:
+        """An arm's settings, with counts read, checked together with the ones that it shares."""
+        if not isinstance(value, dict):
+            return value
+        own = {key: item for key, item in value.items() if key == "input"}
+        settings = {key: item for key, item in value.items() if key != "input"}
+        trainer, problems = check_trainer({**common, **settings}, ["input"])
+        for problem in problems:
+            if problem.where and problem.where[0] in settings:
+                self.problem(("train", "arms", name, *problem.where), problem.text)
+            elif not problem.where:
+                self.problem(("train", "arms", name), problem.text)
+        return {**own, **{key: trainer[key] for key in settings}}
 
     def train_names(self, section: TrainSection) -> None:
         self.known_node(section.input, ("train", "input"), "train")
@@ -189,6 +205,13 @@ class ConfigReader:
         for index, arm in enumerate(section.compare):
             if arm not in ARMS:
                 self.known_node(arm, ("train", "compare", index), "train: compare", ARMS)
+        for name, settings in section.arms.items():
+            if name in (*ARMS, section.input, *section.compare):
+                self.problem(
+                    ("train", "arms", name), f"train: arms: {name!r} is an arm already; name it otherwise"
+                )
+            if (data := settings.get("input")) is not None and data not in ARMS:
+                self.known_node(str(data), ("train", "arms", name, "input"), "train: arms", ARMS)
 
     def known_node(self, name: str, path: Place, what: str, more: tuple[str, ...] = ()) -> None:
         nodes = self.document.value.get("nodes")

@@ -42,7 +42,7 @@ def check_outputs(config: Config, graph: Graph) -> None:
     train = config.train
     if train is None:
         return
-    for name in [train.input, *train.compare]:
+    for name in train.inputs:
         if name not in graph.nodes and name not in ARMS:
             raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
     check_train(config, train)

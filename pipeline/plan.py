@@ -90,7 +90,9 @@ class Plan:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
         lines = [f"export: {e.input or last} -> {e.path} ({e.format})" for e in self.config.exports]
         if (train := self.config.train) is not None:
-            lines.append(f"train: {train.input} beside {', '.join(train.compare) or 'nothing'}")
+            lines.append(
+                f"train: {train.input} beside {', '.join([*train.compare, *train.arms]) or 'nothing'}"
+            )
         return "\n".join(lines)
 
     def _total(self) -> str:

@@ -158,10 +158,19 @@ class TrainSection(Section):
     """The node whose drop reason `holdout` gives the evaluation rows."""
     compare: list[str] = []
     """The arms: random, placebo, shuffled, or nodes."""
+    arms: dict[str, dict[str, Any]] = {}
+    """More arms by name: each an `input` (a node, random, placebo or shuffled; else the section's) and
+    settings of the trainer that are other than the section's, such as `{input: random, lr: 1e-3}`."""
     seeds: int | list[int] = 3
     """How many seeds, or which ones."""
     trainer: dict[str, Any] = Field(default_factory=dict)
     """The trainer's own settings; a config writes them beside the keys above, without this key."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the arms train on: nodes, random, placebo or shuffled."""
+        own = [str(arm.get("input") or self.input) for arm in self.arms.values()]
+        return list(dict.fromkeys([self.input, *self.compare, *own]))
 
 
 class TopSection(Section):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_BYTES_PER_TOKEN = 8
 FILE_BYTES = 256_000_000
 PLACEBO = "placebo_scores"
+PATHS = ("init", "tokenizer", "reference", "folder")  # settings of the trainer that are paths
 
 
 def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
@@ -40,21 +41,35 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     config = TrainConfig(**_resolved(section.trainer, run.config.base))
     seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
     study = Study(run, engine, section, config.tokens)
-    names = list(dict.fromkeys([*section.compare, section.input]))
     holdout = study.holdout()
     arms = [
-        Arm(name, {seed: study.folder(name, seed) for seed in seeds}, shuffle=study.shuffled(name))
-        for name in names
+        Arm(name, {seed: study.folder(data, seed) for seed in seeds}, study.shuffled(data), settings)
+        for name, (data, settings) in _arms(section, run.config.base).items()
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {config.tokens:,} tokens each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
     return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
 
 
+def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """For each arm what it trains on, and which settings are its own."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {n: (n, {}) for n in [*section.compare, section.input]}
+    for name, settings in section.arms.items():
+        own = {key: value for key, value in settings.items() if key != "input"}
+        found[name] = (settings.get("input") or section.input, _resolved(own, base))
+    return found
+
+
 def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Paths of checkpoints and tokenizers as seen from the config's folder."""
-    paths = {name: str(base / fields[name]) for name in ("init", "tokenizer") if fields.get(name)}
-    return {**fields, **paths}
+    """Paths of checkpoints, tokenizers and data as seen from the config's folder, also in nested settings."""
+    return {
+        name: _resolved(value, base)
+        if isinstance(value, dict)
+        else str(base / value)
+        if name in PATHS and value
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _shown(run: Run) -> Any:

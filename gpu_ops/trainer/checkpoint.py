@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from safetensors import numpy as numpy_files
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gpu_ops.trainer.files import write_json
 
+Arrays = Mapping[str, npt.NDArray[Any]]
 
-def save(folder: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Writes `folder/step-N`, then removes the ones before. `state` is what JSON can hold.
+
+def save(
+    folder: Path,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: Any,
+    arrays: Arrays | None = None,
+) -> None:
+    """Writes `folder/step-N`, then removes the ones before. `state` is what JSON can hold, `arrays` the rest.
 
     There is no random state to save: whatever is random in a step is a function of (seed, step)."""
     partial = folder / ".partial"
@@ -29,6 +42,8 @@ def save(folder: Path, step: int, network: nn.Module, optimizer: torch.optim.Opt
     }
     save_file(weights, partial / "model.safetensors")
     save_file(moments, partial / "optimizer.safetensors")
+    whole = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    numpy_files.save_file(whole, partial / "arrays.safetensors")
     write_json(partial / "state.json", state)
     final = folder / f"step-{step:09d}"
     shutil.rmtree(final, ignore_errors=True)
@@ -49,8 +64,8 @@ def read_state(folder: Path) -> Any | None:
     return json.loads((found[-1] / "state.json").read_text("utf-8")) if found else None
 
 
-def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts the newest checkpoint's weights and moments in place."""
+def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Arrays:
+    """Puts the newest checkpoint's weights and moments in place; returns its arrays."""
     path = steps(folder)[-1]
     weights = load_file(path / "model.safetensors")
     with torch.no_grad():
@@ -61,3 +76,4 @@ def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return numpy_files.load_file(path / "arrays.safetensors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,28 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Vocabulary, tokenise
 
-VERSION = 1  # raised when the same run would give other losses
+VERSION = 2  # raised when the same run would give other losses
 EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
 BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to choose or order the training data.
+    """A way to choose or order the training data, or to train on it.
 
     folders: seed -> folder of data files (one folder may serve all seeds). shuffle: permute the documents by
-    the seed; else they are taken in file order.
+    the seed; else they are taken in file order. settings: fields of the config that are other than the
+    comparison's, such as an in-loop selection.
     """
 
     name: str
     folders: Mapping[int, str]
     shuffle: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, common: TrainConfig) -> TrainConfig:
+        """The arm's own recipe. ValidationError for fields that do not fit."""
+        return TrainConfig.model_validate({**common.model_dump(), **self.settings})
 
 
 def compare(
@@ -99,21 +105,21 @@ def _jobs(
     held_key, held = held_out(holdout, vocabulary, config.seq_len, config.eval_bytes)
     held_path = cache / f"{held_key}.npz"
     held.save(held_path)
-    fields = config.model_dump_json(exclude=EXECUTION)
-    common = content_key(_model_files(config), f"{VERSION} {fields} {held_key} {vocabulary.key}")
     folders = sorted({arm.folders[seed] for arm in arms for seed in seeds})
     tokens = {folder: tokenise(folder, vocabulary, cache) for folder in folders}
 
-    def job(arm: Arm, seed: int, steps: int) -> Job:
+    def job(arm: Arm, seed: int, untrained: bool) -> Job:
+        own = arm.config(config)
         key, path = tokens[arm.folders[seed]]
-        identity = content_key([], common, f"{key} {arm.shuffle} {seed} {steps}")
+        what = f"{VERSION} {own.model_dump_json(exclude=EXECUTION)} {held_key} {vocabulary.key}"
+        identity = content_key(_model_files(own), f"{what} {key} {arm.shuffle} {seed} {untrained}")
         folder = str(out / f"{arm.name}-{seed}")
         size = vocabulary.size
-        return Job(arm.name, seed, config, path, str(held_path), arm.shuffle, size, folder, steps, identity)
+        return Job(arm.name, seed, own, path, str(held_path), arm.shuffle, size, folder, untrained, identity)
 
     baseline = Arm(BASELINE, arms[0].folders, False)
-    pairs = [job(arm, seed, config.steps) for seed in seeds for arm in arms]
-    return [job(baseline, seeds[0], 0), *pairs]
+    pairs = [job(arm, seed, False) for seed in seeds for arm in arms]
+    return [job(baseline, seeds[0], True), *pairs]
 
 
 def _model_files(config: TrainConfig) -> list[Path]:

@@ -59,8 +59,12 @@ class TrainConfig(_Fields):
     """Tokens of one training sequence, and longest window of the evaluation."""
     batch_size: Count = 8
     """Sequences of one step."""
+    micro_batch: Count | None = None
+    """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the peak that the cosine ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
@@ -92,10 +96,6 @@ class TrainConfig(_Fields):
     def tokenizer_folder(self) -> str:
         return self.tokenizer or self.init or ""
 
-    @property
-    def steps(self) -> int:
-        return -(-self.tokens // (self.batch_size * self.seq_len))
-
-    def eval_steps(self) -> list[int]:
-        """The steps after which the model is evaluated, ascending; the last one is among them."""
-        return sorted({-(-self.steps * k // self.evals) for k in range(1, self.evals + 1)})
+    def eval_steps(self, steps: int) -> list[int]:
+        """After which of the steps the model is evaluated, ascending; the last one is among them."""
+        return sorted({-(-steps * k // self.evals) for k in range(1, self.evals + 1)})

@@ -12,8 +12,8 @@ from gpu_ops.trainer.config import TrainConfig
 
 @dataclass(frozen=True)
 class Job:
-    """One (arm, seed) of a comparison. `tokens` is a path for Stream, `held` one for HeldOut; `steps` is 0
-    for an evaluation of the untrained model; a result under another `identity` does not count."""
+    """One (arm, seed) of a comparison. `tokens` is a path for Stream, `held` one for HeldOut; `untrained`:
+    only to evaluate the model at step 0. A result under another `identity` does not count."""
 
     arm: str
     seed: int
@@ -23,15 +23,12 @@ class Job:
     shuffle: bool
     vocab: int
     folder: str
-    steps: int
+    untrained: bool
     identity: str
 
     @property
     def name(self) -> str:
         return f"{self.arm}-{self.seed}"
-
-    def tokens_after(self, step: int) -> int:
-        return step * self.config.batch_size * self.config.seq_len
 
     def finished(self) -> dict[str, Any] | None:
         """The result of this very job if it was done before."""

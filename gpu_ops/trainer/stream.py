@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpu_ops.kernels.tokens import encode
+from gpu_ops.kernels.tokens import all_ids
+from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.documents import data_files, documents
 from gpu_ops.trainer.files import content_key, write_array
 from operators.kernels.counter import mix64
@@ -59,58 +61,87 @@ def _special(tokenizer: Tokenizer, token: str | dict[str, Any] | None) -> int | 
 
 def tokenise(folder: str, vocabulary: Vocabulary, cache: Path) -> tuple[str, str]:
     """Tokenises a folder once. Returns the key of its content and the path (without suffix) of its
-    tokens: `.ids.npy` (int32, separators included) and `.ends.npy` (int64, where documents end)."""
+    tokens: `.ids` (raw int32, separators included) and `.ends.npy` (int64, where documents end)."""
     key = content_key(data_files(folder), vocabulary.key)
     path = cache / key
     if not path.with_suffix(".ends.npy").exists():
-        wrapped = [
-            vocabulary.wrap(document.ids)
-            for texts, _ in documents(folder)
-            for document in encode(vocabulary.tokenizer, texts)
-            if document.tokens
-        ]
-        if not wrapped:
+        lengths: list[int] = []
+        partial = path.with_name(f".{key}.{os.getpid()}")
+        with partial.open("wb") as file:
+            for texts, _ in documents(folder):
+                for ids in all_ids(vocabulary.tokenizer, texts):
+                    if len(ids):
+                        wrapped = vocabulary.wrap(ids)
+                        lengths.append(len(wrapped))
+                        file.write(wrapped.tobytes())
+        if not lengths:
             raise ValueError(f"{folder}: every document is empty; there is nothing to train on")
-        write_array(path.with_suffix(".ids.npy"), np.concatenate(wrapped))
-        write_array(path.with_suffix(".ends.npy"), np.cumsum([len(ids) for ids in wrapped]))
+        partial.replace(path.with_suffix(".ids"))
+        write_array(path.with_suffix(".ends.npy"), np.cumsum(lengths))
     return key, str(path)
 
 
 class Stream:
-    """A corpus as one endless stream of tokens, a pure function of (seed, position).
+    """A corpus as one endless stream of tokens, a pure function of (seed, place).
 
     Documents are concatenated in file order, or with `shuffle` in another order for every (seed, epoch).
     Block i of length L is tokens[i L : (i + 1) L]; its targets are the tokens one further on, so each
     token is a target once an epoch. Attention crosses documents inside a block; the separator tells.
+    The tokens stay on disk; in memory is an order of the documents.
     """
 
-    def __init__(self, path: str, seed: int, shuffle: bool) -> None:
-        self.ids = np.load(f"{path}.ids.npy", mmap_mode="r")
-        self.ends = np.load(f"{path}.ends.npy")
-        self.seed, self.shuffle = seed, shuffle
-        self._epoch = (-1, self.ids)
+    unit: Literal["tokens", "rows"] = "tokens"
 
-    def epoch(self, number: int) -> np.ndarray:
-        """All tokens in the order of one epoch."""
-        if not self.shuffle:
-            return self.ids
-        if self._epoch[0] != number:
-            salt = mix64(mix64(np.array([self.seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(number))
-            order = np.argsort(mix64(mix64(np.arange(len(self.ends), dtype=np.uint64)) ^ salt), kind="stable")
-            starts = np.concatenate([[0], self.ends[:-1]])
-            self._epoch = (number, np.concatenate([self.ids[starts[i] : self.ends[i]] for i in order]))
-        return self._epoch[1]
+    def __init__(self, path: str, seed: int, shuffle: bool) -> None:
+        self.ids = np.memmap(f"{path}.ids", np.int32, "r")
+        ends = np.load(f"{path}.ends.npy")
+        self._lengths = np.diff(ends, prepend=0)
+        self._starts = ends - self._lengths
+        self.seed, self.shuffle = seed, shuffle
+        self._epoch = -1
+
+    @property
+    def size(self) -> int:
+        return len(self.ids)
+
+    @property
+    def corpus_tokens(self) -> int:
+        return len(self.ids)
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """`count` tokens from position `start`, through as many epochs as it takes."""
+        """`count` tokens from place `start`, through as many epochs as it takes."""
         found: list[np.ndarray] = []
         while count:
             number, offset = divmod(start, len(self.ids))
-            found.append(np.asarray(self.epoch(number)[offset : offset + count]))
+            found.append(self._slice(number, offset, min(offset + count, len(self.ids))))
             start, count = start + len(found[-1]), count - len(found[-1])
         return np.concatenate(found)
 
-    def batch(self, step: int, rows: int, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets (rows, seq_len) int64 of one step."""
-        tokens = self.read(step * rows * seq_len, rows * seq_len + 1).astype(np.int64)
-        return tokens[:-1].reshape(rows, seq_len), tokens[1:].reshape(rows, seq_len)
+    def batch(self, start: int, rows: int, seq_len: int) -> Batch:
+        """Rows of `seq_len` tokens each, one after the other."""
+        tokens = self.read(start, rows * seq_len + 1).astype(np.int64)
+        inputs, targets = (part.reshape(rows, seq_len) for part in (tokens[:-1], tokens[1:]))
+        return Batch(inputs, targets, self._rows(start, rows, seq_len))
+
+    def _rows(self, start: int, rows: int, seq_len: int) -> np.ndarray:
+        """Blocks of documents in file order are the same in every epoch where they divide it."""
+        if self.shuffle or len(self.ids) % seq_len or start % seq_len:
+            return np.full(rows, -1, np.int64)
+        return (start // seq_len + np.arange(rows)) % (len(self.ids) // seq_len)
+
+    def _slice(self, number: int, start: int, end: int) -> np.ndarray:
+        """Tokens of one epoch."""
+        if not self.shuffle:
+            return np.asarray(self.ids[start:end])
+        if self._epoch != number:
+            salt = mix64(mix64(np.array([self.seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(number))
+            keys = mix64(mix64(np.arange(len(self._starts), dtype=np.uint64)) ^ salt)
+            self._order = np.argsort(keys, kind="stable")
+            self._ends = np.cumsum(self._lengths[self._order])
+            self._epoch = number
+        first = int(np.searchsorted(self._ends, start, side="right"))
+        last = int(np.searchsorted(self._ends, end, side="left")) + 1
+        documents = self._order[first:last]
+        skipped = start - int(self._ends[first] - self._lengths[documents[0]])
+        pieces = [self.ids[self._starts[d] : self._starts[d] + self._lengths[d]] for d in documents]
+        return np.concatenate(pieces)[skipped : skipped + end - start]

@@ -22,7 +22,9 @@ from gpu_ops.trainer.compare import Arm, _jobs, compare
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.documents import documents
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.optim import make_optimizer
 from gpu_ops.trainer.pool import Pool
+from gpu_ops.trainer.schedule import Schedule, learning_rate
 from gpu_ops.trainer.stream import Stream, Vocabulary, tokenise
 
 torch.set_num_threads(1)  # these models are too small to gain from more
@@ -59,22 +61,22 @@ def folders(tmp_path) -> dict[str, str]:
 
 def stream_of(tmp_path: Path, lengths: list[int], seed: int = 0, shuffle: bool = False) -> Stream:
     ends = np.cumsum(lengths)
-    np.save(tmp_path / "t.ids.npy", np.arange(ends[-1], dtype=np.int32))
+    np.arange(ends[-1], dtype=np.int32).tofile(tmp_path / "t.ids")
     np.save(tmp_path / "t.ends.npy", ends)
     return Stream(str(tmp_path / "t"), seed, shuffle)
 
 
 def test_packing_keeps_all_tokens_in_order_and_targets_are_one_ahead(tmp_path):
     stream = stream_of(tmp_path, [3, 40, 5, 16])
-    batches = [stream.batch(step, 2, 8) for step in range(4)]
-    assert np.concatenate([inputs.ravel() for inputs, _ in batches]).tolist() == list(range(64))
-    assert np.concatenate([targets.ravel() for _, targets in batches]).tolist() == [*range(1, 64), 0]
+    batches = [stream.batch(16 * step, 2, 8) for step in range(4)]
+    assert np.concatenate([batch.inputs.ravel() for batch in batches]).tolist() == list(range(64))
+    assert np.concatenate([batch.targets.ravel() for batch in batches]).tolist() == [*range(1, 64), 0]
 
 
 def test_a_shuffled_epoch_is_a_permutation_of_whole_documents(tmp_path):
     lengths = [3, 4, 1, 6, 2, 5]
     stream = stream_of(tmp_path, lengths, seed=5, shuffle=True)
-    epochs = [stream.epoch(number).tolist() for number in range(3)]
+    epochs = [stream.read(21 * number, 21).tolist() for number in range(3)]
     starts = {int(end) - size: size for end, size in zip(np.cumsum(lengths), lengths, strict=True)}
     for epoch in epochs:
         rest = epoch
@@ -85,7 +87,7 @@ def test_a_shuffled_epoch_is_a_permutation_of_whole_documents(tmp_path):
         assert sorted(epoch) == list(range(21))
     assert len({tuple(epoch) for epoch in epochs}) == 3
     other = stream_of(tmp_path, lengths, seed=6, shuffle=True)
-    assert other.epoch(0).tolist() != epochs[0]
+    assert other.read(0, 21).tolist() != epochs[0]
 
 
 @given(start=st.integers(0, 100), count=st.integers(1, 60), shuffle=st.booleans())
@@ -104,7 +106,7 @@ def test_documents_are_tokenised_with_bos_in_file_order(tmp_path):
     ids = [vocabulary.tokenizer.encode(text).ids for text in ("a dog", "a cat")]
     assert all(i[0] == vocabulary.bos == 1 for i in ids)
     assert stream.ids.tolist() == ids[0] + ids[1]
-    assert stream.ends.tolist() == [len(ids[0]), len(ids[0]) + len(ids[1])]
+    assert np.load(f"{path}.ends.npy").tolist() == [len(ids[0]), len(ids[0]) + len(ids[1])]
 
 
 def test_parquet_arrow_and_json_lines_are_read_in_name_order(tmp_path):
@@ -178,7 +180,7 @@ def test_a_fresh_model_is_a_function_of_the_seed_and_leaves_torchs_own():
 
 def test_the_learning_rate_warms_up_and_ends_at_a_tenth():
     fields = config(lr=1.0, warmup=0.1)
-    rates = [run.learning_rate(step, 100, fields) for step in range(101)]
+    rates = [learning_rate(step, 100, fields) for step in range(101)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[55] == pytest.approx(0.55)
     assert rates[100] == pytest.approx(0.1)
@@ -187,7 +189,7 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth():
 
 def test_only_matrices_decay():
     model = network.from_shape(SHAPE, 50, 16, seed=0)
-    decayed, others = run.make_optimizer(model, config()).param_groups
+    decayed, others = make_optimizer(model, config()).param_groups
     assert {p.ndim for p in decayed["params"]} == {2}
     assert {p.ndim for p in others["params"]} == {1}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
@@ -199,7 +201,7 @@ def make_job(tmp_path: Path, folders: dict[str, str], fields: TrainConfig, name:
     _, held = evaluate.held_out(folders["held"], vocabulary, fields.seq_len)
     held.save(tmp_path / "held.npz")
     path = str(tmp_path / "held.npz")
-    return Job("arm", 3, fields, tokens, path, True, 512, str(tmp_path / name), fields.steps, "identity")
+    return Job("arm", 3, fields, tokens, path, True, 512, str(tmp_path / name), False, "identity")
 
 
 def metrics(job: Job) -> list[dict]:
@@ -219,11 +221,40 @@ def test_a_killed_run_goes_on_to_the_same_losses_bit_for_bit(tmp_path, folders, 
         file.write('{"step": 5, "lo')  # the process died in the middle of a line
     got = run.train(job, "cpu", events.append)
     resumed = [event["step"] for event in events[killed_after:]]
-    assert resumed == list(range(killed_after // 2 * 2 + 1, fields.steps + 1))
+    assert resumed == list(range(killed_after // 2 * 2 + 1, Schedule.of(fields).steps + 1))
     assert metrics(job) == metrics(whole)
     assert got["curve"] == want["curve"]
     assert job.finished() == got
     assert not (Path(job.folder) / "checkpoints").exists()
+
+
+def test_micro_batches_add_up_to_the_same_gradients(tmp_path, folders):
+    one, two = (
+        run.train(
+            make_job(tmp_path, folders, config(batch_size=4, micro_batch=size), str(size)), "cpu", print
+        )
+        for size in (None, 3)
+    )
+    assert two["curve"][-1]["all"] == pytest.approx(one["curve"][-1]["all"], rel=1e-6)
+    assert (
+        two["flops"]
+        == one["flops"]
+        == 192 * network.flops_per_token(network.from_shape(SHAPE, 512, 16, 0), 16)
+    )
+
+
+def test_an_arm_has_settings_of_its_own(tmp_path, folders):
+    arms = [
+        Arm("random", {0: folders["pool"]}, True),
+        Arm("still", {0: folders["pool"]}, True, {"lr": 1e-9}),
+    ]
+    table = compare(config(), arms, [0], folders["held"], str(tmp_path / "out"), 1)
+    assert table["arms"]["still"]["final"]["all"]["mean"] == pytest.approx(table["baseline"]["all"], rel=1e-5)
+    assert table["arms"]["random"]["final"]["all"]["mean"] < 0.99 * table["baseline"]["all"]
+    with pytest.raises(ValidationError, match="rate"):
+        compare(
+            config(), [Arm("x", {0: folders["pool"]}, True, {"rate": 1})], [0], folders["held"], str(tmp_path)
+        )
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(tmp_path, folders):
@@ -323,7 +354,7 @@ def compared(tmp_path_factory):
 
 
 def test_every_arm_sees_as_many_tokens(compared):
-    steps = compared["fields"].steps
+    steps = Schedule.of(compared["fields"]).steps
     for arm in ("random", "control", "small"):
         rows = compared["table"]["arms"][arm]
         assert rows["seeds"] == [0, 1]
@@ -358,7 +389,7 @@ def test_the_baseline_is_the_untrained_model(compared):
     # In another process, maybe with other threads: equal but for the last bits.
     want = evaluate.evaluate(model, held, "cpu")
     assert baseline.pop("domains") == pytest.approx(want.pop("domains"), rel=1e-6)
-    assert baseline == pytest.approx({"tokens": 0, **want}, rel=1e-6)
+    assert baseline == pytest.approx({"tokens": 0, "flops": 0, **want}, rel=1e-6)
     assert compared["table"]["resources"]["parameters"] == 260_032
     assert compared["table"]["resources"]["tokens"] == 6 * 192
 
@@ -389,7 +420,7 @@ def test_two_processes_give_the_same_and_a_failure_its_traceback(compared, tmp_p
         pool.close()
     assert summary.arm_summary(results[1:]) == compared["table"]["arms"]["random"]
     assert {event["seed"] for event in events} == {0, 1}
-    assert "in _step" in str(failure.value.__cause__)
+    assert "in update" in str(failure.value.__cause__)
 
 
 def test_paired_differences_by_hand():

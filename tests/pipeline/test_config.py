@@ -259,6 +259,23 @@ def test_set_problems_name_the_argument(tmp_path: Path, argument: str, problem: 
     assert lines[0].startswith(f"--set {argument}: {problem}")
 
 
+def test_the_arms_of_a_comparison_have_settings_of_their_own(tmp_path: Path) -> None:
+    arms = "arms: {slow: {input: exact, lr: 1e-4}, few: {tokens: 10k}}"
+    text = GOOD.replace("compare: [random, exact]", f"compare: [random], {arms}")
+    section = load_config(write(tmp_path, text)).train
+    assert section is not None
+    assert section.arms == {"slow": {"input": "exact", "lr": 1e-4}, "few": {"tokens": 10_000}}
+    assert section.inputs == ["late", "random", "exact"]
+    wrong = text.replace("slow: {input: exact, lr: 1e-4}", "random: {input: exat, lrr: 1e-4, seq_len: 1}")
+    lines = problems(tmp_path, wrong)
+    assert lines.pop(0).startswith("c.yaml:10: train: seq_len = 1: input should be greater than")
+    assert lines == [
+        "c.yaml:10: train has no key 'lrr'; did you mean 'lr'?",
+        "c.yaml:10: train: arms: 'random' is an arm already; name it otherwise",
+        "c.yaml:10: train: arms: nothing is named 'exat'; did you mean 'exact'?",
+    ]
+
+
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAMIS_TEST_T", "0.5")
     config = load_config(write(tmp_path, GOOD.replace("threshold: 0.8", 'threshold: "${TAMIS_TEST_T}"')))

@@ -1,0 +1,32 @@
+"""What a training loop holds on to, from one start to the next kill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gpu_ops.trainer.draw import Draw
+from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.meter import Meter
+from gpu_ops.trainer.objective import Objective
+from gpu_ops.trainer.world import World
+
+
+@dataclass
+class Sitting:
+    """model: what is called, wrapped where several processes train it; network: the model itself.
+    curve: the evaluations so far."""
+
+    job: Job
+    world: World
+    device: str
+    network: Any
+    model: Any
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    draw: Draw
+    held: Any
+    meter: Meter
+    curve: list[dict[str, Any]] = field(default_factory=list)

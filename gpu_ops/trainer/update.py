@@ -1,0 +1,89 @@
+"""One step: rows are drawn, their gradients added up in micro-batches, clipped, and applied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu_ops.trainer.batch import Batch
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.draw import Drawn
+from gpu_ops.trainer.schedule import learning_rate
+from gpu_ops.trainer.select.selector import Floats, Scores
+from gpu_ops.trainer.sitting import Sitting
+
+
+def update(run: Sitting, step: int) -> dict[str, Any]:
+    """Step number `step` of a run. All that is random in it is a function of (seed, step)."""
+    config, steps = run.job.config, run.draw.schedule.steps
+    rate = learning_rate(step, steps, config)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
+    torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
+    loss, losses = _gradients(run, drawn)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"{run.job.name}: the loss is {loss} at step {step + 1}; lower lr ({config.lr})"
+        )
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    if run.draw.selector is not None:
+        run.draw.selector.learn(drawn.batch, losses / np.maximum(drawn.batch.learned, 1))
+    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), **drawn.told}
+
+
+def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
+    """Adds up the gradient of sum(weight * loss) / targets, however the rows are shared among processes and
+    micro-batches. Returns that number and the (R,) summed losses of the rows, without their weights."""
+    own = run.world.own(drawn.batch)
+    batch, weights = drawn.batch.take(own), drawn.weights[own]
+    losses: list[torch.Tensor] = []
+    pieces = list(_micro_batches(run, len(drawn.batch), len(batch)))
+    for k, piece in enumerate(pieces):
+        weight = torch.from_numpy(weights[piece] / drawn.targets).to(run.device, torch.float32)
+        with run.world.backward(run.model, last=k == len(pieces) - 1):
+            with precision(run.job.config, run.device):
+                found = run.objective.losses(run.model, batch.take(piece), run.device)
+            # Gradients are averaged over the processes, and are to be summed.
+            ((found * weight).sum() * run.world.size).backward()  # type: ignore[no-untyped-call]
+        losses.append(found.detach())
+    run.meter.trained(drawn.batch)
+    summed = run.world.joined(torch.cat(losses).double().cpu().numpy())
+    return float((summed * drawn.weights).sum() / drawn.targets), summed
+
+
+def _micro_batches(run: Sitting, rows: int, own: int) -> Iterator[np.ndarray]:
+    """This process's rows in as many parts as every other process has."""
+    most = -(-rows // run.world.size)
+    parts = -(-most // (run.job.config.micro_batch or most))
+    return iter(np.array_split(np.arange(own), min(parts, rows // run.world.size)))
+
+
+def _scores(run: Sitting, batch: Batch, needs: frozenset[str]) -> Scores:
+    """What an extra forward pass, without dropout, says of candidates."""
+    if not needs & {"loss", "bound"}:
+        return Scores()
+    own = batch.take(run.world.own(batch))
+    run.model.eval()
+    with precision(run.job.config, run.device):
+        loss, bound = run.objective.scores(run.model, own, run.device)
+    run.model.train()
+    run.meter.looked(batch)
+    found = run.world.joined(torch.stack([loss, bound], dim=1).double().cpu().numpy())
+    return Scores(loss=found[:, 0] / np.maximum(batch.learned, 1), bound=found[:, 1])
+
+
+def precision(config: TrainConfig, device: str) -> AbstractContextManager[object]:
+    """Of the matrix products."""
+    kind = device.partition(":")[0]
+    auto = kind == "cuda" and torch.cuda.is_bf16_supported()
+    if config.dtype == "bfloat16" or (config.dtype == "auto" and auto):
+        return torch.autocast(kind, torch.bfloat16)
+    return nullcontext()
