@@ -41,6 +41,19 @@ class LlamaShape(_Fields):
         return self
 
 
+class SpikeRule(_Fields):
+    """When the loss jumps: go back to the last checkpoint, leave out the batches that did it, go on."""
+
+    window: Annotated[int, Field(ge=2)] = 100
+    """Steps whose losses say how much a loss varies."""
+    factor: Annotated[float, Field(gt=0)] = 8.0
+    """Robust standard deviations above the last losses' median at which an alarm is raised."""
+    wait: Count = 4
+    """Steps until an alarm is judged: a spike, or a change of the data."""
+    most: Count = 10
+    """Spikes after which the run stops with an error."""
+
+
 class TrainConfig(_Fields):
     """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
 
@@ -71,6 +84,10 @@ class TrainConfig(_Fields):
     """Decoupled weight decay, on matrices only."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
+    spikes: SpikeRule | None = None
+    """What to do about jumps of the loss; without it only a loss that is no number stops the run."""
+    skip_batches: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536

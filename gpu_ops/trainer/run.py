@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.sitting import Sitting
+from gpu_ops.trainer.spikes import Step, Watch
 from gpu_ops.trainer.stream import Stream
-from gpu_ops.trainer.update import update
+from gpu_ops.trainer.update import loss_now, update
 from gpu_ops.trainer.world import Alone
+
+Progress = Callable[[dict[str, Any]], None]
 
 
 class Stopped(Exception):
@@ -30,33 +36,20 @@ class Stopped(Exception):
 def train(
     job: Job,
     device: str,
-    progress: Callable[[dict[str, Any]], None],
+    progress: Progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains, or goes on from the last checkpoint; writes and returns the result.
 
-    Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite."""
+    Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite, or jumps
+    more often than `spikes` has it."""
     folder = Path(job.folder)
     run, step = _prepare(job, device)
-    steps = 0 if job.untrained else run.draw.schedule.steps
-    evals = set(job.config.eval_steps(steps))
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-        while step < steps:
-            if stop():
-                raise Stopped(f"{job.name} after step {step}")
-            with run.meter.timing("training"):
-                row = update(run, step)
-            step += 1
-            _log(metrics, {"step": step, **row})
-            progress(_event(run, step, row["loss"]))
-            if step in evals:
-                _log(metrics, _evaluate(run, step))
-            if _checkpoint_due(run, step, evals):
-                metrics.flush()
-                _save(run, step)
-        if not run.curve:
-            _log(metrics, _evaluate(run, step))
-    result = _result(run, step)
+    while _sitting(run, step, progress, stop):
+        spent = run.meter.spent
+        run, step = _prepare(job, device)
+        run.meter.spent = spent  # what was thrown away was paid for
+    result = _result(run)
     if not job.untrained:
         _export_model(run, folder / "model")
     write_json(folder / "result.json", result)
@@ -64,8 +57,69 @@ def train(
     return result
 
 
+def _sitting(run: Sitting, step: int, progress: Progress, stop: Callable[[], bool]) -> bool:
+    """Trains from a step on. True when a spike was found, and the run has to go back; False at its end."""
+    steps = 0 if run.job.untrained else run.draw.schedule.steps
+    evals = set(run.job.config.eval_steps(steps))
+    saved = step
+    with (Path(run.job.folder) / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+        while step < steps:
+            if stop():
+                raise Stopped(f"{run.job.name} after step {step}")
+            with run.meter.timing("training"):
+                row = update(run, step)
+            step += 1
+            if _spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
+                return True
+            _log(metrics, {"step": step, **row})
+            progress(_event(run, step, row["loss"]))
+            if step in evals:
+                _log(metrics, _evaluate(run, step))
+            if _checkpoint_due(run, step, saved, evals):
+                metrics.flush()
+                _save(run, step)
+                saved = step
+        if not run.curve:
+            _log(metrics, _evaluate(run, step))
+    return False
+
+
+def _spike(run: Sitting, step: Step, last: bool) -> bool:
+    """Whether a spike shows at this step. Its batches are written down, and will be skipped."""
+    if run.watch is None:
+        if math.isfinite(step.loss):
+            return False
+        raise FloatingPointError(
+            f"{run.job.name}: the loss is {step.loss} at step {step.step}; lower lr ({run.job.config.lr}), "
+            "or let `spikes` leave such batches out"
+        )
+    look = partial(loss_now, run)
+    found = run.watch.see(step, look) or (run.watch.end(look) if last else set())
+    if not found:
+        return False
+    path = Path(run.job.folder) / "spikes.jsonl"
+    before = _spikes(path)
+    if len(before) == run.watch.rule.most:
+        raise FloatingPointError(
+            f"{run.job.name}: the loss jumps again at step {step.step}, after {len(before)} spikes were left "
+            f"out ({path}); lower lr ({run.job.config.lr}) or look at the data"
+        )
+    with path.open("a", encoding="utf-8") as file:
+        loss = step.loss if math.isfinite(step.loss) else str(step.loss)
+        _log(file, {"step": step.step, "loss": loss, "batches": sorted(found)})
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _spikes(path: Path) -> list[dict[str, Any]]:
+    """The spikes so far."""
+    return [json.loads(line) for line in _whole_lines(path)]
+
+
 def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
-    """The run at its last checkpoint, or at step 0; what other settings left in the folder goes."""
+    """The run at its last checkpoint, or at step 0; what other settings left in the folder goes. Batches that
+    made the loss jump are skipped."""
     folder = Path(job.folder)
     model = network.build(job.config, job.vocab, job.seed, device).train()
     feed = Stream(job.tokens, job.seed, job.shuffle)
@@ -80,22 +134,48 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         draw=Draw(feed, Schedule.of(job.config, feed.unit)),
         held=HeldOut.load(job.held),
         meter=Meter(model, device),
+        watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
-    state = checkpoint.read_state(folder / "checkpoints")
-    if state is None or state["identity"] != job.identity:
+    if not _owned(folder, job.identity):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        return run, 0
-    run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
-    run.curve, run.meter.spent = state["curve"], state["spent"]
-    _truncate(folder / "metrics.jsonl", state["step"])
-    return run, state["step"]
+        write_json(folder / "identity.json", job.identity)
+    skipped = {number for spike in _spikes(folder / "spikes.jsonl") for number in spike["batches"]}
+    state = checkpoint.read_state(folder / "checkpoints")
+    if state is None or _looked_at(state["draw"], skipped):
+        step = 0
+    else:
+        step = state["step"]
+        run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+        run.curve, run.meter.spent = state["curve"], state["spent"]
+        if run.watch is not None:
+            run.watch.restore(state["watch"])
+    _truncate(folder / "metrics.jsonl", step)
+    run.draw.skip({*job.config.skip_batches, *skipped})
+    return run, step
+
+
+def _looked_at(draw: dict[str, Any], skipped: set[int]) -> bool:
+    """Whether a state has seen batches that are to be skipped, as a selector may before they are used."""
+    return any(number < draw["number"] for number in skipped.difference(draw["skipped"]))
+
+
+def _owned(folder: Path, identity: str) -> bool:
+    """Whether the folder is this run's, though it has no checkpoint yet."""
+    path = folder / "identity.json"
+    return path.exists() and json.loads(path.read_text("utf-8")) == identity
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a log, without one that a death cut short."""
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
 
 
 def _truncate(path: Path, step: int) -> None:
     """Drops the rows after a step: they are made again."""
-    rows = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    path.write_text("".join(row for row in rows if json.loads(row)["step"] <= step), "utf-8")
+    kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+    path.write_text("".join(kept), "utf-8")
 
 
 def _evaluate(run: Sitting, step: int) -> dict[str, Any]:
@@ -121,10 +201,13 @@ def _log(metrics: Any, row: dict[str, Any]) -> None:
     metrics.write(json.dumps(row) + "\n")
 
 
-def _checkpoint_due(run: Sitting, step: int, evals: set[int]) -> bool:
+def _checkpoint_due(run: Sitting, step: int, saved: int, evals: set[int]) -> bool:
+    """Never while an alarm is pending: the last checkpoint has to be from before a spike."""
     every = run.job.config.checkpoint_every
-    due = step in evals if every is None else step % every == 0
-    return due and step < run.draw.schedule.steps
+    points = evals if every is None else range(saved - saved % every + every, step + 1, every)
+    due = any(saved < point <= step for point in points)
+    pending = run.watch is not None and bool(run.watch.pending)
+    return due and not pending and step < run.draw.schedule.steps
 
 
 def _export_model(run: Sitting, folder: Path) -> None:
@@ -140,12 +223,13 @@ def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
     state = {"identity": run.job.identity, "step": step, "draw": draw}
     state |= {"curve": run.curve, "spent": run.meter.spent}
+    state |= {"watch": [] if run.watch is None else run.watch.state()}
     folder = Path(run.job.folder) / "checkpoints"
     checkpoint.save(folder, step, run.network, run.optimizer, state, arrays)
 
 
-def _result(run: Sitting, step: int) -> dict[str, Any]:
-    tokens = run.draw.schedule.tokens_after(step)
+def _result(run: Sitting) -> dict[str, Any]:
+    tokens = 0 if run.job.untrained else run.draw.schedule.tokens_after(run.draw.schedule.steps)
     return {
         "identity": run.job.identity,
         "arm": run.job.arm,
@@ -153,5 +237,6 @@ def _result(run: Sitting, step: int) -> dict[str, Any]:
         "tokens": tokens,
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
+        "spikes": _spikes(Path(run.job.folder) / "spikes.jsonl"),
         **run.meter.result(tokens),
     }

@@ -11,6 +11,7 @@ from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import Objective
+from gpu_ops.trainer.spikes import Watch
 from gpu_ops.trainer.world import World
 
 
@@ -29,4 +30,5 @@ class Sitting:
     draw: Draw
     held: Any
     meter: Meter
+    watch: Watch | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)

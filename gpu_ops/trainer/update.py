@@ -19,7 +19,8 @@ from gpu_ops.trainer.sitting import Sitting
 
 
 def update(run: Sitting, step: int) -> dict[str, Any]:
-    """Step number `step` of a run. All that is random in it is a function of (seed, step)."""
+    """Step number `step` of a run: figures for the log, and the batches that it trained on. All that is
+    random in it is a function of (seed, step). With a loss that is no number nothing is updated."""
     config, steps = run.job.config, run.draw.schedule.steps
     rate = learning_rate(step, steps, config)
     for group in run.optimizer.param_groups:
@@ -27,16 +28,15 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
     torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
     loss, losses = _gradients(run, drawn)
-    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
     if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"{run.job.name}: the loss is {loss} at step {step + 1}; lower lr ({config.lr})"
-        )
+        return {"loss": loss, "batches": list(drawn.numbers)}
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
     run.optimizer.step()
     run.optimizer.zero_grad()
     if run.draw.selector is not None:
         run.draw.selector.learn(drawn.batch, losses / np.maximum(drawn.batch.learned, 1))
-    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), **drawn.told}
+    figures = {"loss": loss, "lr": rate, "gradient_norm": norm.item(), **drawn.told}
+    return {**figures, "batches": list(drawn.numbers)}
 
 
 def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
@@ -87,3 +87,11 @@ def precision(config: TrainConfig, device: str) -> AbstractContextManager[object
     if config.dtype == "bfloat16" or (config.dtype == "auto" and auto):
         return torch.autocast(kind, torch.bfloat16)
     return nullcontext()
+
+
+def loss_now(run: Sitting, number: int) -> float:
+    """The mean loss of a batch under the model as it is, without dropout."""
+    batch = run.draw.read(number)
+    scores = _scores(run, batch, frozenset({"loss"}))
+    assert scores.loss is not None
+    return float(np.average(scores.loss, weights=batch.learned))
