@@ -17,7 +17,8 @@ from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Vocabulary, tokenise
 
 VERSION = 2  # raised when the same run would give other losses
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
+# Not part of what a run is. The content of `init` and `tokenizer` enters by hash.
+EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer", "energy", "log", "peak_flops"}
 BASELINE = "baseline"
 
 

@@ -54,6 +54,25 @@ class SpikeRule(_Fields):
     """Spikes after which the run stops with an error."""
 
 
+class Energy(_Fields):
+    """How electric energy is counted, and what it emits. No factor has a default: they differ tenfold."""
+
+    measure: Literal["codecarbon"] | None = None
+    """Estimate it with codecarbon (from the hardware's counters where there are any), or give `watts`."""
+    watts: Annotated[float, Field(gt=0)] | None = None
+    """Mean power of the machine while it trains."""
+    pue: Annotated[float, Field(ge=1)] | None = None
+    """Power usage effectiveness of the data centre: all of its energy by that of its computers."""
+    kg_co2e_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    """What the grid emits."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.measure is None) == (self.watts is None):
+            raise ValueError("give either `measure: codecarbon` or `watts`, the mean power of the machine")
+        return self
+
+
 class TrainConfig(_Fields):
     """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
 
@@ -96,6 +115,12 @@ class TrainConfig(_Fields):
     """Steps between checkpoints; at every evaluation when not given."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    energy: Energy | None = None
+    """Count the electric energy, and CO2e where the factors are given."""
+    log: list[Literal["tensorboard", "wandb"]] = []
+    """Where figures go beside the JSON lines in the run's folder."""
+    peak_flops: Annotated[float, Field(gt=0)] | None = None
+    """Most operations a second of the device, for the share that is used (MFU); known for common GPUs."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None

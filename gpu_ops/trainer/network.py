@@ -63,6 +63,15 @@ def model_bytes(network: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
+def bytes_by_dtype(network: nn.Module) -> dict[str, int]:
+    """Bytes of the parameters by their type."""
+    found: dict[str, int] = {}
+    for parameter in network.parameters():
+        name = str(parameter.dtype).removeprefix("torch.")
+        found[name] = found.get(name, 0) + parameter.numel() * parameter.element_size()
+    return found
+
+
 def flops_per_token(network: Any, seq_len: int) -> int:
     """Floating-point operations to train on one token: 6 N + 12 L d T (Chowdhery et al. 2022, PaLM,
     appendix B), with full, not causal, attention.

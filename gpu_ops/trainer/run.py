@@ -16,6 +16,7 @@ from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.evaluate import HeldOut
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.log import Log, whole_lines
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
@@ -26,6 +27,7 @@ from gpu_ops.trainer.stream import Stream
 from gpu_ops.trainer.update import loss_now, update
 from gpu_ops.trainer.world import Alone
 
+SPIKES = "spikes.jsonl"
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -46,9 +48,8 @@ def train(
     folder = Path(job.folder)
     run, step = _prepare(job, device)
     while _sitting(run, step, progress, stop):
-        spent = run.meter.spent
-        run, step = _prepare(job, device)
-        run.meter.spent = spent  # what was thrown away was paid for
+        before, (run, step) = run, _prepare(job, device)
+        run.meter.spent = before.meter.spent  # what was thrown away was paid for
     result = _result(run)
     if not job.untrained:
         _export_model(run, folder / "model")
@@ -59,28 +60,38 @@ def train(
 
 def _sitting(run: Sitting, step: int, progress: Progress, stop: Callable[[], bool]) -> bool:
     """Trains from a step on. True when a spike was found, and the run has to go back; False at its end."""
+    log = Log(run.job, step)
+    try:
+        return _steps(run, step, log, progress, stop)
+    finally:
+        log.close()
+        run.meter.close()
+
+
+def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable[[], bool]) -> bool:
     steps = 0 if run.job.untrained else run.draw.schedule.steps
     evals = set(run.job.config.eval_steps(steps))
     saved = step
-    with (Path(run.job.folder) / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-        while step < steps:
-            if stop():
-                raise Stopped(f"{run.job.name} after step {step}")
-            with run.meter.timing("training"):
-                row = update(run, step)
-            step += 1
-            if _spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
-                return True
-            _log(metrics, {"step": step, **row})
-            progress(_event(run, step, row["loss"]))
-            if step in evals:
-                _log(metrics, _evaluate(run, step))
-            if _checkpoint_due(run, step, saved, evals):
-                metrics.flush()
-                _save(run, step)
-                saved = step
-        if not run.curve:
-            _log(metrics, _evaluate(run, step))
+    while step < steps:
+        if stop():
+            raise Stopped(f"{run.job.name} after step {step}")
+        with run.meter.timing("training"):
+            row = update(run, step)
+        step += 1
+        if _spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
+            return True
+        log.metrics({"step": step, **row})
+        progress(_event(run, step, row["loss"]))
+        if step in evals:
+            _evaluate(run, step, log)
+        if _checkpoint_due(run, step, saved, evals):
+            run.meter.settle()
+            log.flush()
+            _save(run, step)
+            saved = step
+    if not run.curve:
+        _evaluate(run, step, log)
+    run.meter.settle()
     return False
 
 
@@ -97,8 +108,8 @@ def _spike(run: Sitting, step: Step, last: bool) -> bool:
     found = run.watch.see(step, look) or (run.watch.end(look) if last else set())
     if not found:
         return False
-    path = Path(run.job.folder) / "spikes.jsonl"
-    before = _spikes(path)
+    path = Path(run.job.folder) / SPIKES
+    before = whole_lines(path)
     if len(before) == run.watch.rule.most:
         raise FloatingPointError(
             f"{run.job.name}: the loss jumps again at step {step.step}, after {len(before)} spikes were left "
@@ -106,15 +117,10 @@ def _spike(run: Sitting, step: Step, last: bool) -> bool:
         )
     with path.open("a", encoding="utf-8") as file:
         loss = step.loss if math.isfinite(step.loss) else str(step.loss)
-        _log(file, {"step": step.step, "loss": loss, "batches": sorted(found)})
+        file.write(json.dumps({"step": step.step, "loss": loss, "batches": sorted(found)}) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return True
-
-
-def _spikes(path: Path) -> list[dict[str, Any]]:
-    """The spikes so far."""
-    return [json.loads(line) for line in _whole_lines(path)]
 
 
 def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
@@ -133,14 +139,14 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         objective=CausalLmObjective(),
         draw=Draw(feed, Schedule.of(job.config, feed.unit)),
         held=HeldOut.load(job.held),
-        meter=Meter(model, device),
+        meter=Meter(model, job.config, device),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
     if not _owned(folder, job.identity):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / "identity.json", job.identity)
-    skipped = {number for spike in _spikes(folder / "spikes.jsonl") for number in spike["batches"]}
+    skipped = {number for spike in whole_lines(folder / SPIKES) for number in spike["batches"]}
     state = checkpoint.read_state(folder / "checkpoints")
     if state is None or _looked_at(state["draw"], skipped):
         step = 0
@@ -150,7 +156,6 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         run.curve, run.meter.spent = state["curve"], state["spent"]
         if run.watch is not None:
             run.watch.restore(state["watch"])
-    _truncate(folder / "metrics.jsonl", step)
     run.draw.skip({*job.config.skip_batches, *skipped})
     return run, step
 
@@ -166,24 +171,13 @@ def _owned(folder: Path, identity: str) -> bool:
     return path.exists() and json.loads(path.read_text("utf-8")) == identity
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """The lines of a log, without one that a death cut short."""
-    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
-
-
-def _truncate(path: Path, step: int) -> None:
-    """Drops the rows after a step: they are made again."""
-    kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-    path.write_text("".join(kept), "utf-8")
-
-
-def _evaluate(run: Sitting, step: int) -> dict[str, Any]:
+def _evaluate(run: Sitting, step: int, log: Log) -> None:
+    tokens = run.draw.schedule.tokens_after(step)
     with run.meter.timing("evaluation"):
         scores = run.objective.evaluate(run.model, run.held, run.device)
-    point = {"tokens": run.draw.schedule.tokens_after(step), "flops": run.meter.flops, **scores}
-    run.curve.append(point)
-    return {"step": step, **point}
+    run.curve.append({"tokens": tokens, "flops": run.meter.flops, **scores})
+    log.metrics({"step": step, **run.curve[-1]})
+    log.speed({"step": step, **run.meter.speed(tokens)})
 
 
 def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
@@ -195,10 +189,6 @@ def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
         "loss": loss,
         "tokens_per_s": run.draw.schedule.tokens_after(step) / run.meter.spent["training"],
     }
-
-
-def _log(metrics: Any, row: dict[str, Any]) -> None:
-    metrics.write(json.dumps(row) + "\n")
 
 
 def _checkpoint_due(run: Sitting, step: int, saved: int, evals: set[int]) -> bool:
@@ -237,6 +227,6 @@ def _result(run: Sitting) -> dict[str, Any]:
         "tokens": tokens,
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
-        "spikes": _spikes(Path(run.job.folder) / "spikes.jsonl"),
+        "spikes": whole_lines(Path(run.job.folder) / SPIKES),
         **run.meter.result(tokens),
     }
