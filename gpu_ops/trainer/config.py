@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gpu_ops.trainer.config_select import SelectConfig
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -127,6 +129,8 @@ class TrainConfig(_Fields):
     """What to do about jumps of the loss; without it only a loss that is no number stops the run."""
     skip_batches: list[Annotated[int, Field(ge=0)]] = []
     """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
+    select: SelectConfig | None = None
+    """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536

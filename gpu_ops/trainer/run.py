@@ -19,6 +19,8 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.log import Log, whole_lines
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.select.build import build as selector
+from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.spikes import Step, Watch
 from gpu_ops.trainer.update import loss_now, update
@@ -126,6 +128,7 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
     folder = Path(job.folder)
     model = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
     feed = make_feed(job)
+    schedule = make_schedule(job.config, feed)
     run = Sitting(
         job=job,
         world=Alone(),
@@ -134,9 +137,10 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         model=model,
         optimizer=make_optimizer(model, job.config),
         objective=make_objective(job, model),
-        draw=Draw(feed, make_schedule(job.config, feed)),
+        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
         held=load_held(job),
         meter=Meter(model, job.config, device),
+        reference=Reference.of(job.config.select, model, device),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
     if not _owned(folder, job.identity):
@@ -149,7 +153,10 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         step = 0
     else:
         step = state["step"]
-        run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+        arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
+        run.draw.restore(state["draw"], arrays)
+        if run.reference is not None:
+            run.reference.restore(arrays)
         run.curve, run.meter.spent = state["curve"], state["spent"]
         if run.watch is not None:
             run.watch.restore(state["watch"])
@@ -210,6 +217,7 @@ def _export_model(run: Sitting, folder: Path) -> None:
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
+    arrays = {**arrays, **(run.reference.state() if run.reference is not None else {})}
     state = {"identity": run.job.identity, "step": step, "draw": draw}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     state |= {"watch": [] if run.watch is None else run.watch.state()}
