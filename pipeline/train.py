@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,15 @@ from pipeline.config import Config, NodeConfig, TrainSection
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError
-from pipeline.export import Export, identity, write_export
+from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
 from pipeline.store import key_of
 from pipeline.tasks import Done
-from pipeline.view import Alive
+from pipeline.view import Alive, Column
 
 if TYPE_CHECKING:
+    from gpu_ops.trainer.config import TrainConfig
     from pipeline.run import Run
 
 # A token of any usual vocabulary is shorter than this on average, so that a sample of so many bytes
@@ -40,13 +42,13 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
 
     config = TrainConfig(**_resolved(section.trainer, run.config.base))
     seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
-    study = Study(run, engine, section, config.tokens)
+    study = Study(run, engine, section, config)
     holdout = study.holdout()
     arms = [
         Arm(name, {seed: study.folder(data, seed) for seed in seeds}, study.shuffled(data), settings)
         for name, (data, settings) in _arms(section, run.config.base).items()
     ]
-    run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {config.tokens:,} tokens each")
+    run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
     return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
 
@@ -92,8 +94,8 @@ def _shown(run: Run) -> Any:
 class Study:
     """The exports that the arms of a comparison train on."""
 
-    def __init__(self, run: Run, engine: Engine, section: TrainSection, tokens: int) -> None:
-        self.run, self.engine, self.section, self.tokens = run, engine, section, tokens
+    def __init__(self, run: Run, engine: Engine, section: TrainSection, config: TrainConfig) -> None:
+        self.run, self.engine, self.section, self.trainer = run, engine, section, config
         # Training reads local files: a store elsewhere is mirrored to the folder of the config.
         store = run.store
         self.root = Path(store.root if store.is_local else run.config.base / ".tamis-train") / "train"
@@ -142,12 +144,25 @@ class Study:
         graph.build()
         wish = Wish("train/random", "random_key", {"seed": int(key_of(config.seed, "train/random")[:15], 16)})
         graph.add(wish, (self.reserved,))
-        budget = {"keep_weight": self.tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
-        cut = Wish(
-            "train/random/cut", "cut", {"by": "train/random.priority", "reason": "not_drawn", **budget}
-        )
+        by = {"by": "train/random.priority", "reason": "not_drawn"}
+        cut = Wish("train/random/cut", "cut", {**by, **self._needed()})
         graph.add(cut, ("train/random",))
         return graph, "train/random/cut"
+
+    def _needed(self) -> dict[str, Any]:
+        """The documents that a random arm needs for the budget, as `cut` takes it: for epochs as many as the
+        selection of the run has."""
+        trainer = self.trainer
+        if trainer.epochs is not None:
+            return {"keep_rows": self._rows_of_input()}
+        if trainer.objective == "classification" and trainer.examples is not None:
+            return {"keep_rows": trainer.examples}
+        tokens = trainer.tokens or (trainer.examples or 0) * trainer.seq_len
+        return {"keep_weight": tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
+
+    def _rows_of_input(self) -> int:
+        mark = Path(self.folder(self.section.input, 0)) / MARK
+        return int(json.loads(mark.read_text("utf-8"))["rows"])
 
     def _placebo(self, config: Config) -> tuple[Graph, str]:
         """The selection with its scores dealt to other documents at random."""
@@ -200,7 +215,8 @@ class Study:
         store, manifest = self.run.store, self.run.sources[MAIN]
         above = (node,) if alive.kind != "dropped" else graph.nodes[node].inputs
         edits = graph.edits(above)
-        plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES, edits=edits)
+        columns = self._columns(graph, node)
+        plain = Export(store, manifest, alive, "", "parquet", order, columns, (), FILE_BYTES, edits=edits)
         key = identity(plain)
         bounds: tuple[int, ...] = ()
         if order is not None:
@@ -212,6 +228,20 @@ class Study:
                 f"{self.run.config.where('train')}: {node} {what}, so there is nothing to train or test on"
             )
         return export.path
+
+    def _columns(self, graph: Graph, node: str) -> dict[str, Column]:
+        """The columns of nodes that are learned from, beside the source's own."""
+        names = [name for name in (self.trainer.label, self.trainer.features) if name]
+        found = {name: graph.column_above(name, node) for name in names}
+        return {name: column for name, column in found.items() if column.origin == "node"}
+
+
+def _budget(config: TrainConfig) -> str:
+    """What every run is trained for."""
+    for name in ("tokens", "examples"):
+        if (count := getattr(config, name)) is not None:
+            return f"{count:,} {name}"
+    return f"{config.epochs:g} epochs"
 
 
 def _seed(seed: int, number: int) -> int:

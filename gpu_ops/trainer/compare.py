@@ -10,14 +10,14 @@ from typing import Any
 
 from gpu_ops.trainer import summary
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.evaluate import held_out
+from gpu_ops.trainer.feeds import data_warnings, gather
 from gpu_ops.trainer.files import content_key, write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
-from gpu_ops.trainer.stream import Vocabulary, tokenise
 
 VERSION = 2  # raised when the same run would give other losses
 EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
+SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
 BASELINE = "baseline"
 
 
@@ -74,10 +74,11 @@ def compare(
     table = {
         "arms": {name: summary.arm_summary(found) for name, found in by_arm.items()},
         "paired": summary.paired(by_arm),
+        **({"paired_accuracy": found} if (found := summary.paired(by_arm, "accuracy")) else {}),
         "resources": summary.resources(trained),
         "baseline": baseline["curve"][0],
         "config": config.model_dump(),
-        "warnings": summary.warnings(by_arm),
+        "warnings": [*summary.warnings(by_arm), *data_warnings(jobs)],
     }
     write_json(Path(out) / "compare.json", table)
     return table
@@ -88,6 +89,8 @@ def _check(arms: Sequence[Arm], seeds: Sequence[int]) -> None:
     if not names or len(set(names)) < len(names) or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"needed are distinct arms and distinct seeds, got {names} and {list(seeds)}")
     for arm in arms:
+        if shared := sorted(SHARED & set(arm.settings)):
+            raise ValueError(f"arm {arm.name!r} cannot have {shared} of its own: losses would not compare")
         if not re.fullmatch(r"[\w.+-]+", arm.name) or arm.name == BASELINE:
             raise ValueError(f"an arm cannot be called {arm.name!r}; take letters, digits, _, . and -")
         missing = [seed for seed in seeds if seed not in arm.folders]
@@ -101,21 +104,18 @@ def _jobs(
     """The untrained model's evaluation, then every (arm, seed); each folder is tokenised once."""
     cache = out / "tokens"
     cache.mkdir(parents=True, exist_ok=True)
-    vocabulary = Vocabulary.load(config.tokenizer_folder)
-    held_key, held = held_out(holdout, vocabulary, config.seq_len, config.eval_bytes)
-    held_path = cache / f"{held_key}.npz"
-    held.save(held_path)
     folders = sorted({arm.folders[seed] for arm in arms for seed in seeds})
-    tokens = {folder: tokenise(folder, vocabulary, cache) for folder in folders}
+    material = gather(config, folders, holdout, cache)
+    held_key, held_path = material.held
 
     def job(arm: Arm, seed: int, untrained: bool) -> Job:
         own = arm.config(config)
-        key, path = tokens[arm.folders[seed]]
-        what = f"{VERSION} {own.model_dump_json(exclude=EXECUTION)} {held_key} {vocabulary.key}"
+        key, path = material.folders[arm.folders[seed]]
+        what = f"{VERSION} {own.model_dump_json(exclude=EXECUTION)} {held_key} {material.key}"
         identity = content_key(_model_files(own), f"{what} {key} {arm.shuffle} {seed} {untrained}")
         folder = str(out / f"{arm.name}-{seed}")
-        size = vocabulary.size
-        return Job(arm.name, seed, own, path, str(held_path), arm.shuffle, size, folder, untrained, identity)
+        fixed = (material.vocab, folder, untrained, identity, material.classes)
+        return Job(arm.name, seed, own, path, held_path, arm.shuffle, *fixed)
 
     baseline = Arm(BASELINE, arms[0].folders, False)
     pairs = [job(arm, seed, False) for seed in seeds for arm in arms]

@@ -41,6 +41,15 @@ class LlamaShape(_Fields):
         return self
 
 
+class MlpShape(_Fields):
+    """A classifier of vectors: layers of ReLU with dropout, then one output a class."""
+
+    mlp: tuple[Count, ...]
+    """Widths of the hidden layers; none is a linear classifier."""
+    dropout: Share = 0.0
+    """Share of every hidden layer's numbers that a training step leaves out."""
+
+
 class TrainConfig(_Fields):
     """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
 
@@ -49,14 +58,25 @@ class TrainConfig(_Fields):
 
     init: str | None = None
     """Folder of a checkpoint to go on from; or give `model` and `tokenizer`."""
-    model: LlamaShape | None = None
-    """A model from scratch."""
+    model: LlamaShape | MlpShape | None = None
+    """A model from scratch: a Llama (with a fresh head where it classifies), or a classifier of vectors."""
     tokenizer: str | None = None
     """Folder with tokenizer.json; the one in `init` when not given."""
-    tokens: Count
-    """Training tokens, rounded up to whole steps; smaller data repeats."""
+    objective: Literal["causal_lm", "classification"] = "causal_lm"
+    """What is learned: the next token, or the `label` of a document."""
+    label: str | None = None
+    """The column of labels (strings or integers) of a classification. Documents without one are left out."""
+    features: str | None = None
+    """The column of vectors (lists of numbers) to classify, rather than texts."""
+    tokens: Count | None = None
+    """Training tokens, rounded up to whole steps; smaller data repeats. Or give `examples` or `epochs`."""
+    examples: Count | None = None
+    """Training rows (documents that are classified, else sequences of `seq_len` tokens), likewise."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over an arm's data, likewise; arms with more data then train for longer."""
     seq_len: Annotated[int, Field(ge=2)] = 128
-    """Tokens of one training sequence, and longest window of the evaluation."""
+    """Tokens of one training sequence and of the evaluation's longest window; what is classified is
+    cut there, too."""
     batch_size: Count = 8
     """Sequences of one step."""
     micro_batch: Count | None = None
@@ -74,7 +94,8 @@ class TrainConfig(_Fields):
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536
-    """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given."""
+    """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given.
+    A classification is evaluated on all documents."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -88,8 +109,28 @@ class TrainConfig(_Fields):
     def _one_start(self) -> Self:
         if (self.init is None) == (self.model is None):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
-        if self.model is not None and self.tokenizer is None:
+        if isinstance(self.model, LlamaShape) and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [n for n in ("tokens", "examples", "epochs") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of `tokens`, `examples` and `epochs`, not {given or 'none'}")
+        if self.features and self.tokens:
+            raise ValueError("vectors have no tokens: give `examples` or `epochs`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        classifies = self.objective == "classification"
+        if classifies and self.label is None:
+            raise ValueError("objective: classification needs `label`, the column of labels")
+        if not classifies and (self.label or self.features):
+            raise ValueError("label and features belong to `objective: classification`")
+        if (self.features is None) == isinstance(self.model, MlpShape):
+            raise ValueError("features (a column of vectors) and `model: {mlp: [...]}` go together")
         return self
 
     @property

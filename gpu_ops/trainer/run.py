@@ -10,15 +10,12 @@ from typing import Any
 
 from gpu_ops.trainer import checkpoint, network
 from gpu_ops.trainer.draw import Draw
-from gpu_ops.trainer.evaluate import HeldOut
+from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
-from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
-from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.sitting import Sitting
-from gpu_ops.trainer.stream import Stream
 from gpu_ops.trainer.update import update
 from gpu_ops.trainer.world import Alone
 
@@ -67,8 +64,8 @@ def train(
 def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
     """The run at its last checkpoint, or at step 0; what other settings left in the folder goes."""
     folder = Path(job.folder)
-    model = network.build(job.config, job.vocab, job.seed, device).train()
-    feed = Stream(job.tokens, job.seed, job.shuffle)
+    model = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
+    feed = make_feed(job)
     run = Sitting(
         job=job,
         world=Alone(),
@@ -76,9 +73,9 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         network=model,
         model=model,
         optimizer=make_optimizer(model, job.config),
-        objective=CausalLmObjective(),
-        draw=Draw(feed, Schedule.of(job.config, feed.unit)),
-        held=HeldOut.load(job.held),
+        objective=make_objective(job, model),
+        draw=Draw(feed, make_schedule(job.config, feed)),
+        held=load_held(job),
         meter=Meter(model, device),
     )
     state = checkpoint.read_state(folder / "checkpoints")
@@ -130,6 +127,8 @@ def _checkpoint_due(run: Sitting, step: int, evals: set[int]) -> bool:
 def _export_model(run: Sitting, folder: Path) -> None:
     """The trained model as a Hugging Face folder, tokenizer included."""
     run.network.save_pretrained(folder)
+    if run.job.config.features:
+        return
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
