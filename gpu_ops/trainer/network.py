@@ -79,3 +79,9 @@ def flops_per_token(network: Any, seq_len: int) -> int:
     heads = text.num_attention_heads
     width = heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
     return 6 * int(multiplied) + 12 * int(text.num_hidden_layers) * int(width) * seq_len
+
+
+def head_flops(network: Any) -> int:
+    """Of those, the output layer's."""
+    head = network.get_output_embeddings()
+    return 0 if head is None else 6 * int(head.weight.numel())

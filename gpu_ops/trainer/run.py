@@ -17,6 +17,8 @@ from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
 from gpu_ops.trainer.schedule import Schedule
+from gpu_ops.trainer.select.build import build as selector
+from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.stream import Stream
 from gpu_ops.trainer.update import update
@@ -69,6 +71,7 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
     folder = Path(job.folder)
     model = network.build(job.config, job.vocab, job.seed, device).train()
     feed = Stream(job.tokens, job.seed, job.shuffle)
+    schedule = Schedule.of(job.config, feed.unit)
     run = Sitting(
         job=job,
         world=Alone(),
@@ -77,16 +80,20 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         model=model,
         optimizer=make_optimizer(model, job.config),
         objective=CausalLmObjective(),
-        draw=Draw(feed, Schedule.of(job.config, feed.unit)),
+        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
         held=HeldOut.load(job.held),
         meter=Meter(model, device),
+        reference=Reference.of(job.config.select, model, device),
     )
     state = checkpoint.read_state(folder / "checkpoints")
     if state is None or state["identity"] != job.identity:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return run, 0
-    run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+    arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
+    run.draw.restore(state["draw"], arrays)
+    if run.reference is not None:
+        run.reference.restore(arrays)
     run.curve, run.meter.spent = state["curve"], state["spent"]
     _truncate(folder / "metrics.jsonl", state["step"])
     return run, state["step"]
@@ -138,6 +145,7 @@ def _export_model(run: Sitting, folder: Path) -> None:
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
+    arrays = {**arrays, **(run.reference.state() if run.reference is not None else {})}
     state = {"identity": run.job.identity, "step": step, "draw": draw}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"

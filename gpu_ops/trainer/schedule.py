@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_select import candidates
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,7 +31,7 @@ class Schedule:
         """As many steps as the budget of tokens takes, the last one whole."""
         steps = -(-config.tokens // (config.batch_size * config.seq_len))
         rows, seq_len = (np.full(steps, size, np.int64) for size in (config.batch_size, config.seq_len))
-        return Schedule(rows, seq_len, 1, unit)
+        return Schedule(rows, seq_len, candidates(config.select), unit)
 
     @property
     def steps(self) -> int:
