@@ -16,6 +16,7 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.stream import Stream
@@ -77,6 +78,7 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         model=model,
         optimizer=make_optimizer(model, job.config),
         objective=CausalLmObjective(),
+        precision=Precision(job.config, device),
         draw=Draw(feed, Schedule.of(job.config, feed.unit)),
         held=HeldOut.load(job.held),
         meter=Meter(model, device),
@@ -87,6 +89,7 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         folder.mkdir(parents=True)
         return run, 0
     run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+    run.precision.restore(state["precision"])
     run.curve, run.meter.spent = state["curve"], state["spent"]
     _truncate(folder / "metrics.jsonl", state["step"])
     return run, state["step"]
@@ -138,7 +141,7 @@ def _export_model(run: Sitting, folder: Path) -> None:
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
-    state = {"identity": run.job.identity, "step": step, "draw": draw}
+    state = {"identity": run.job.identity, "step": step, "draw": draw, "precision": run.precision.state()}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"
     checkpoint.save(folder, step, run.network, run.optimizer, state, arrays)
