@@ -42,7 +42,7 @@ class LlamaShape(_Fields):
 
 
 class TrainConfig(_Fields):
-    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+    """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
 
     `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
     """
@@ -61,14 +61,26 @@ class TrainConfig(_Fields):
     """Sequences of one step."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor needs far less memory; its `lr` is relative to the size of the weights (torch's default is
+    0.01)."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW's averages of gradients and of their squares."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's addend to the denominator."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; wsd (warm-up, stable, decay; Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395): constant, then linear over the last fifth of the steps."""
     lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that it ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only: not on norms and biases."""
+    decay_embeddings: bool = True
+    """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
     evals: Count = 4
