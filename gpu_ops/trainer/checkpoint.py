@@ -34,7 +34,7 @@ def save(
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights = {name: p.detach().contiguous() for name, p in network.named_parameters()}
+    weights = {name: p.detach().contiguous() for name, p in network.named_parameters() if p.requires_grad}
     moments = {
         f"{index}.{name}": tensor.contiguous()
         for index, tensors in optimizer.state_dict()["state"].items()
@@ -70,7 +70,8 @@ def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
     weights = load_file(path / "model.safetensors")
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            parameter.copy_(weights[name])
+            if parameter.requires_grad:  # what is frozen is as it was at step 0
+                parameter.copy_(weights[name])
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(path / "optimizer.safetensors").items():
         index, _, name = key.partition(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,13 @@ class LlamaShape(_Fields):
         return self
 
 
+class LastLayers(_Fields):
+    """The last blocks, the norm after them, and the output layer where it is not the embedding."""
+
+    last: Count
+    """Number of blocks that are trained."""
+
+
 class TrainConfig(_Fields):
     """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
 
@@ -53,6 +60,17 @@ class TrainConfig(_Fields):
     """A model from scratch."""
     tokenizer: str | None = None
     """Folder with tokenizer.json; the one in `init` when not given."""
+    trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
+    """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
+    blocks from the end; or regular expressions that are looked for in the names of weights."""
+    peft: dict[str, Any] | None = None
+    """A configuration of peft by its own names, with peft_type LORA, ADALORA, IA3, PROMPT_TUNING, ...: the
+    model is frozen and an adapter trained; it is written to `adapter/`."""
+    merge: bool = False
+    """Whether a trained adapter is also merged into the model, which is written to `model/`."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
+    third more operations, the same gradients."""
     tokens: Count
     """Training tokens, rounded up to whole steps; smaller data repeats."""
     seq_len: Annotated[int, Field(ge=2)] = 128
@@ -103,6 +121,10 @@ class TrainConfig(_Fields):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
         if self.model is not None and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
+            raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.peft is None:
+            raise ValueError("merge is of an adapter; give `peft`, or leave it out")
         return self
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer import checkpoint, network
+from gpu_ops.trainer import checkpoint, network, tuning
 from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.evaluate import HeldOut
 from gpu_ops.trainer.files import write_json
@@ -59,7 +59,7 @@ def train(
             _log(metrics, _evaluate(run, step))
     result = _result(run, step)
     if not job.untrained:
-        _export_model(run, folder / "model")
+        _export_model(run, folder)
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
@@ -88,7 +88,9 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return run, 0
-    run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+    arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
+    run.draw.restore(state["draw"], arrays)
+    tuning.restore(model, arrays)
     run.precision.restore(state["precision"])
     run.curve, run.meter.spent = state["curve"], state["spent"]
     _truncate(folder / "metrics.jsonl", state["step"])
@@ -131,12 +133,19 @@ def _checkpoint_due(run: Sitting, step: int, evals: set[int]) -> bool:
 
 
 def _export_model(run: Sitting, folder: Path) -> None:
-    """The trained model as a Hugging Face folder, tokenizer included."""
-    run.network.save_pretrained(folder)
+    """The trained model as a Hugging Face folder `model`, tokenizer included; an adapter as peft's folder
+    `adapter`, and merged into `model` where that is wanted."""
+    trained = run.network
+    if tuning.is_adapted(trained):
+        trained.save_pretrained(folder / "adapter")
+        if not run.job.config.merge:
+            return
+        trained = trained.merge_and_unload()
+    trained.save_pretrained(folder / "model")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
-            (folder / name).write_bytes(source.read_bytes())
+            (folder / "model" / name).write_bytes(source.read_bytes())
 
 
 def _save(run: Sitting, step: int) -> None:
@@ -144,7 +153,7 @@ def _save(run: Sitting, step: int) -> None:
     state = {"identity": run.job.identity, "step": step, "draw": draw, "precision": run.precision.state()}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"
-    checkpoint.save(folder, step, run.network, run.optimizer, state, arrays)
+    checkpoint.save(folder, step, run.network, run.optimizer, state, {**arrays, **tuning.state(run.network)})
 
 
 def _result(run: Sitting, step: int) -> dict[str, Any]:
