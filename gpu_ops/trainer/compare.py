@@ -17,7 +17,9 @@ from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Vocabulary, tokenise
 
 VERSION = 2  # raised when the same run would give other losses
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
+# What does not make another run; of `init` and `tokenizer` the content enters by hash.
+EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
+EXECUTION |= {"init", "tokenizer"}
 BASELINE = "baseline"
 
 
