@@ -97,8 +97,9 @@ class TrainConfig(_Fields):
     """Steps between checkpoints; at every evaluation when not given."""
     checkpoints_kept: Count = 1
     """Checkpoints that stay, the newest ones."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
+    scales the loss and leaves steps out that overflow. float64 is for weights too."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None

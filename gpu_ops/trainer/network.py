@@ -10,10 +10,11 @@ from torch import nn
 
 from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.precision import weights_dtype
 
 
 def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
-    """The model at step 0, in float32: the checkpoint, or fresh weights drawn from the seed.
+    """The model at step 0, in float32 or float64: the checkpoint, or fresh weights drawn from the seed.
 
     ValueError when the checkpoint's context is shorter than `seq_len` or its vocabulary too small."""
     if config.init is None:
@@ -29,7 +30,7 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
         raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
-    return network.to(device)
+    return network.to(device, weights_dtype(config))
 
 
 def from_shape(shape: LlamaShape, vocab: int, seq_len: int, seed: int) -> Any:

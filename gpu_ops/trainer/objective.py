@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
+from gpu_ops.trainer.precision import wide
 
 
 class Objective(ABC):
@@ -18,7 +19,7 @@ class Objective(ABC):
 
     @abstractmethod
     def losses(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        """(R,) float32 summed loss of every row, to be learned from."""
+        """(R,) summed loss, at least float32, of every row, to be learned from."""
 
     @abstractmethod
     def scores(self, model: Any, batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,7 +44,7 @@ class CausalLmObjective(Objective):
         losses = self._token_losses(logits, batch, device)
         targets = torch.from_numpy(batch.targets).to(device)
         known = targets != IGNORED
-        p = logits.float().softmax(dim=-1)
+        p = wide(logits).softmax(dim=-1)
         at = p.gather(2, targets.clamp_min(0)[..., None])[..., 0]
         others = p.square().sum(dim=-1) - at.square()
         squares = ((1 - at).square() + others.clamp_min(0)) * known
@@ -58,6 +59,6 @@ class CausalLmObjective(Objective):
     def _token_losses(self, logits: torch.Tensor, batch: Batch, device: str) -> torch.Tensor:
         targets = torch.from_numpy(batch.targets).to(device)
         flat = cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
+            wide(logits.flatten(0, 1)), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
         return flat.view_as(targets)

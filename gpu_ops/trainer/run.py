@@ -17,6 +17,7 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.stream import Stream
@@ -85,6 +86,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         model=model,
         optimizer=make_optimizer(model, job.config),
         objective=CausalLmObjective(),
+        precision=Precision(job.config, device),
         draw=Draw(feed, Schedule.of(job.config, feed.unit)),
         held=HeldOut.load(job.held),
         meter=Meter(network_, device),
@@ -99,6 +101,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         return run, 0
     arrays = checkpoint.restore(folder / "checkpoints", network_, run.optimizer, world)
     run.draw.restore(state["draw"], arrays)
+    run.precision.restore(state["precision"])
     run.curve, run.meter.spent = state["curve"], state["spent"]
     return run, state["step"]
 
@@ -167,7 +170,7 @@ def _save(run: Sitting, step: int, metrics: IO[str]) -> None:
         metrics.flush()
         os.fsync(metrics.fileno())
     draw, arrays = run.draw.state()
-    state = {"identity": run.job.identity, "step": step, "draw": draw}
+    state = {"identity": run.job.identity, "step": step, "draw": draw, "precision": run.precision.state()}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"
     kept = run.job.config.checkpoints_kept

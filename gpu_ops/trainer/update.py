@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
 from gpu_ops.trainer.batch import Batch
-from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.draw import Drawn
 from gpu_ops.trainer.schedule import learning_rate
 from gpu_ops.trainer.select.selector import Floats, Scores
@@ -26,16 +24,14 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
     torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
     loss, losses = _gradients(run, drawn)
-    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"{run.job.name}: the loss is {loss} at step {step + 1}; lower lr ({config.lr})"
         )
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    told = run.precision.step(run.model, run.optimizer, config.clip)
     if run.draw.selector is not None:
         run.draw.selector.learn(drawn.batch, losses / np.maximum(drawn.batch.learned, 1))
-    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), **drawn.told}
+    return {"loss": loss, "lr": rate, **told, **drawn.told}
 
 
 def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
@@ -47,12 +43,12 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
     parts = -(-len(batch) // (run.job.config.micro_batch or len(batch)))
     pieces = np.array_split(np.arange(len(batch)), parts)
     for k, piece in enumerate(pieces):
-        weight = torch.from_numpy(weights[piece] / drawn.targets).to(run.device, torch.float32)
         with run.world.backward(run.model, last=k == len(pieces) - 1):
-            with precision(run.job.config, run.device):
+            with run.precision.products():
                 found = run.objective.losses(run.model, batch.take(piece), run.device)
+            weight = torch.from_numpy(weights[piece] / drawn.targets).to(found)
             # Gradients are averaged over the processes, and are to be summed.
-            ((found * weight).sum() * run.world.size).backward()  # type: ignore[no-untyped-call]
+            run.precision.backward((found * weight).sum() * run.world.size)
         losses.append(found.detach())
     run.meter.trained(drawn.batch)
     summed = run.world.joined(torch.cat(losses).double().cpu().numpy(), len(drawn.batch))
@@ -65,18 +61,9 @@ def _scores(run: Sitting, batch: Batch, needs: frozenset[str]) -> Scores:
         return Scores()
     own = batch.take(run.world.own(batch))
     run.model.eval()
-    with precision(run.job.config, run.device):
+    with run.precision.products():
         loss, bound = run.objective.scores(run.model, own, run.device)
     run.model.train()
     run.meter.looked(batch)
     found = run.world.joined(torch.stack([loss, bound], dim=1).double().cpu().numpy(), len(batch))
     return Scores(loss=found[:, 0] / np.maximum(batch.learned, 1), bound=found[:, 1])
-
-
-def precision(config: TrainConfig, device: str) -> AbstractContextManager[object]:
-    """Of the matrix products."""
-    kind = device.partition(":")[0]
-    auto = kind == "cuda" and torch.cuda.is_bf16_supported()
-    if config.dtype == "bfloat16" or (config.dtype == "auto" and auto):
-        return torch.autocast(kind, torch.bfloat16)
-    return nullcontext()
