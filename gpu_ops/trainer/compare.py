@@ -63,7 +63,9 @@ def compare(
     worker process is raised here, with its traceback.
     """
     _check(arms, seeds)
-    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    together = 1 if config.parallel is None else config.parallel.processes
+    at_a_time = max(1, min(workers // together, len(arms) * len(seeds)))
+    pool = Pool(at_a_time, config.device, config.threads or 1)
     try:
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()

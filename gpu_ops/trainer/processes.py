@@ -119,7 +119,11 @@ class Parts(Copies):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return get_model_state_dict(network, options=options)
+        found = get_model_state_dict(network, options=options)
+        # A tied matrix has come under each of its names.
+        every = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+        again = every - {name for name, _ in network.named_parameters()}
+        return {name: tensor for name, tensor in found.items() if name not in again}
 
     def save(self, tensors: Tensors, folder: Path) -> None:
         from torch.distributed import checkpoint
