@@ -17,7 +17,9 @@ from gpu_ops.trainer.pool import Pool
 from gpu_ops.trainer.stream import Vocabulary, tokenise
 
 VERSION = 2  # raised when the same run would give other losses
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
+# What does not make another run; of `init` and `tokenizer` the content enters by hash.
+EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
+EXECUTION |= {"init", "tokenizer"}
 BASELINE = "baseline"
 
 
@@ -61,7 +63,9 @@ def compare(
     worker process is raised here, with its traceback.
     """
     _check(arms, seeds)
-    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    together = 1 if config.parallel is None else config.parallel.processes
+    at_a_time = max(1, min(workers // together, len(arms) * len(seeds)))
+    pool = Pool(at_a_time, config.device, config.threads or 1)
     try:
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()

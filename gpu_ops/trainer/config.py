@@ -48,10 +48,28 @@ class LastLayers(_Fields):
     """Number of blocks that are trained."""
 
 
+class Parallel(_Fields):
+    """Processes that train one model together. What they compute does not depend on how many there are, but
+    for the order of sums, and for dropout, which every process draws for its own rows."""
+
+    kind: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: every process has all weights; fsdp: each has a part, for models that do not fit on one device."""
+    processes: Count = 2
+    """One a device."""
+    cpu_offload: bool = False
+    """fsdp: weights and the optimizer's state stay in the machine's memory, and come to the GPU by blocks."""
+    launcher: Literal["auto", "ray", "local"] = "auto"
+    """ray: Ray Train's TorchTrainer, also on several machines; local: processes of this machine. auto: Ray
+    where this process is in a cluster. Under torchrun its processes are taken, whatever this says."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a process waits for the others before it gives up."""
+
+
 class TrainConfig(_Fields):
     """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
 
-    `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
+    `device`, `threads`, `parallel`, `data_workers`, `checkpoint_every` and `checkpoints_kept` are execution:
+    they do not make another run.
     """
 
     init: str | None = None
@@ -107,6 +125,8 @@ class TrainConfig(_Fields):
     """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
+    checkpoints_kept: Count = 1
+    """Checkpoints that stay, the newest ones."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
     scales the loss and leaves steps out that overflow. float64 is for weights too."""
@@ -114,6 +134,11 @@ class TrainConfig(_Fields):
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None
     """Torch threads of one process; 1 when not given: small models do not gain from more."""
+
+    parallel: Parallel | None = None
+    """Several processes that train one model; one alone when not given."""
+    data_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that read batches ahead; 0: each is read when it is needed."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -125,6 +150,8 @@ class TrainConfig(_Fields):
             raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
         if self.merge and self.peft is None:
             raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+            raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
         return self
 
     @property

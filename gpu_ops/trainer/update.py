@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,9 +42,10 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
     """Adds up the gradient of sum(weight * loss) / targets, however the rows are shared among processes and
     micro-batches. Returns that number and the (R,) summed losses of the rows, without their weights."""
     own = run.world.own(drawn.batch)
-    batch, weights = drawn.batch.take(own), drawn.weights[own]
+    batch, weights = drawn.batch.take(own), run.world.weights(drawn.weights)
     losses: list[torch.Tensor] = []
-    pieces = list(_micro_batches(run, len(drawn.batch), len(batch)))
+    parts = -(-len(batch) // (run.job.config.micro_batch or len(batch)))
+    pieces = np.array_split(np.arange(len(batch)), parts)
     for k, piece in enumerate(pieces):
         with run.world.backward(run.model, last=k == len(pieces) - 1):
             with run.precision.products():
@@ -57,15 +57,8 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
             run.precision.backward(whole if more is None else whole + more)
         losses.append(found.detach())
     run.meter.trained(drawn.batch)
-    summed = run.world.joined(torch.cat(losses).double().cpu().numpy())
+    summed = run.world.joined(torch.cat(losses).double().cpu().numpy(), len(drawn.batch))
     return float((summed * drawn.weights).sum() / drawn.targets), summed
-
-
-def _micro_batches(run: Sitting, rows: int, own: int) -> Iterator[np.ndarray]:
-    """This process's rows in as many parts as every other process has."""
-    most = -(-rows // run.world.size)
-    parts = -(-most // (run.job.config.micro_batch or most))
-    return iter(np.array_split(np.arange(own), min(parts, rows // run.world.size)))
 
 
 def _scores(run: Sitting, batch: Batch, needs: frozenset[str]) -> Scores:
@@ -78,5 +71,5 @@ def _scores(run: Sitting, batch: Batch, needs: frozenset[str]) -> Scores:
         loss, bound = run.objective.scores(run.model, own, run.device)
     run.model.train()
     run.meter.looked(batch)
-    found = run.world.joined(torch.stack([loss, bound], dim=1).double().cpu().numpy())
+    found = run.world.joined(torch.stack([loss, bound], dim=1).double().cpu().numpy(), len(batch))
     return Scores(loss=found[:, 0] / np.maximum(batch.learned, 1), bound=found[:, 1])

@@ -233,8 +233,9 @@ def test_an_adapter_learns_and_goes_on_after_a_kill(job_of, settings):
     events: list[dict] = []
     with pytest.raises(run.Stopped):
         run.train(killed, "cpu", events.append, lambda: len(events) == 5)
-    saved = next((Path(killed.folder) / "checkpoints").glob("step-*")) / "model.safetensors"
-    assert saved.stat().st_size < 4 * result["trained_parameters"] + 5000
+    saved = next((Path(killed.folder) / "checkpoints").glob("step-*")) / "tensors"
+    size = sum(file.stat().st_size for file in saved.iterdir())
+    assert size < 3 * 4 * result["trained_parameters"] + 10_000  # the weights and two moments
     run.train(killed, "cpu", lambda event: None)
     assert losses(killed) == losses(whole)
     assert not (Path(killed.folder) / "model").exists()
