@@ -20,8 +20,9 @@ class Curriculum(Shape, Recipe):
 
     The order is a pure function of (seed, key, difficulty, distribution of the difficulty): neither files,
     batches, workers nor engine enter. So the text at any step is known without the steps before it: it is the
-    same after a resume, with more or fewer workers, and with texts left out by a skip list, which moves
-    nobody else. Texts added to the source move the others only as far as they move their percentiles.
+    same after a resume and with more or fewer workers, and texts that a skip list takes out of the export
+    move no others. Give the source an id column: without one the key is the place in the source. Texts that
+    are added to the source, or dropped above this node, move others as far as they move their percentiles.
 
     Once each means that at time t a share t has been drawn, so c(t) >= t. A pacing by percentile that lies
     below is refused (exponential, unless `over` is short; step with start < 1 / steps): what one pass could
@@ -30,8 +31,9 @@ class Curriculum(Shape, Recipe):
     texts are available, the easiest of the rest come in their order. baby_steps becomes its buckets one after
     the other, each shuffled: what the method repeats of earlier buckets has been drawn already.
 
-    What to expect: no gain by itself. Small models from scratch at equal tokens, on documentation and
-    licences, lost 0.135 nats per byte with a sort from short to long and 0.145 with competence by length.
+    What to expect: nothing that one can rely on. Small models from scratch at equal tokens, on documentation
+    and licences, lost 0.135 nats per byte with a sort from short to long and 0.145 with competence by length,
+    over whole documents of any length. `workflows/curriculum.py` tries difficulties and pacings on your text.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -17,8 +17,9 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
 
 VERSION = 2  # raised when the same run would give other losses
-# Not part of what a run is. The content of `init` and `tokenizer` enters by hash.
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer", "energy", "log", "peak_flops"}
+# What does not make another run; of `init` and `tokenizer` the content enters by hash.
+EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
+EXECUTION |= {"energy", "log", "peak_flops", "init", "tokenizer"}
 NOT_IDENTITY: dict[str, Any] = {**dict.fromkeys(EXECUTION, True), "select": {"reference"}}
 SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
 BASELINE = "baseline"
@@ -64,7 +65,9 @@ def compare(
     worker process is raised here, with its traceback.
     """
     _check(arms, seeds)
-    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    together = 1 if config.parallel is None else config.parallel.processes
+    at_a_time = max(1, min(workers // together, len(arms) * len(seeds)))
+    pool = Pool(at_a_time, config.device, config.threads or 1)
     try:
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()
@@ -80,7 +83,7 @@ def compare(
         **({"paired_accuracy": found} if (found := summary.paired(by_arm, "accuracy")) else {}),
         "resources": summary.resources(trained),
         "baseline": baseline["curve"][0],
-        "config": config.model_dump(),
+        "config": config.model_dump(mode="json"),
         "warnings": [*summary.warnings(by_arm), *data_warnings(jobs)],
     }
     write_json(Path(out) / "compare.json", table)

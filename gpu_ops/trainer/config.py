@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -84,10 +84,35 @@ class MlpShape(_Fields):
     """Share of every hidden layer's numbers that a training step leaves out."""
 
 
-class TrainConfig(_Fields):
-    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+class LastLayers(_Fields):
+    """The last blocks, the norm after them, and the output layer where it is not the embedding."""
 
-    `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
+    last: Count
+    """Number of blocks that are trained."""
+
+
+class Parallel(_Fields):
+    """Processes that train one model together. What they compute does not depend on how many there are, but
+    for the order of sums, and for dropout, which every process draws for its own rows."""
+
+    kind: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: every process has all weights; fsdp: each has a part, for models that do not fit on one device."""
+    processes: Count = 2
+    """One a device."""
+    cpu_offload: bool = False
+    """fsdp: weights and the optimizer's state stay in the machine's memory, and come to the GPU by blocks."""
+    launcher: Literal["auto", "ray", "local"] = "auto"
+    """ray: Ray Train's TorchTrainer, also on several machines; local: processes of this machine. auto: Ray
+    where this process is in a cluster. Under torchrun its processes are taken, whatever this says."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a process waits for the others before it gives up."""
+
+
+class TrainConfig(_Fields):
+    """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
+
+    `device`, `threads`, `parallel`, `data_workers`, `checkpoint_every` and `checkpoints_kept` are execution:
+    they do not make another run.
     """
 
     init: str | None = None
@@ -108,6 +133,17 @@ class TrainConfig(_Fields):
     """Training rows (documents that are classified, else sequences of `seq_len` tokens), likewise."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Passes over an arm's data, likewise; arms with more data then train for longer."""
+    trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
+    """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
+    blocks from the end; or regular expressions that are looked for in the names of weights."""
+    peft: dict[str, Any] | None = None
+    """A configuration of peft by its own names, with peft_type LORA, ADALORA, IA3, PROMPT_TUNING, ...: the
+    model is frozen and an adapter trained; it is written to `adapter/`."""
+    merge: bool = False
+    """Whether a trained adapter is also merged into the model, which is written to `model/`."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
+    third more operations, the same gradients."""
     seq_len: Annotated[int, Field(ge=2)] = 128
     """Tokens of one training sequence and of the evaluation's longest window; what is classified is
     cut there, too."""
@@ -115,14 +151,26 @@ class TrainConfig(_Fields):
     """Sequences of one step."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor needs far less memory; its `lr` is relative to the size of the weights (torch's default is
+    0.01)."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW's averages of gradients and of their squares."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's addend to the denominator."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; wsd (warm-up, stable, decay; Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395): constant, then linear over the last fifth of the steps."""
     lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that it ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only: not on norms and biases."""
+    decay_embeddings: bool = True
+    """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
     spikes: SpikeRule | None = None
@@ -138,8 +186,11 @@ class TrainConfig(_Fields):
     A classification is evaluated on all documents."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    checkpoints_kept: Count = 1
+    """Checkpoints that stay, the newest ones."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
+    scales the loss and leaves steps out that overflow. float64 is for weights too."""
     energy: Energy | None = None
     """Count the electric energy, and CO2e where the factors are given."""
     log: list[Literal["tensorboard", "wandb"]] = []
@@ -151,12 +202,23 @@ class TrainConfig(_Fields):
     threads: Count | None = None
     """Torch threads of one process; 1 when not given: small models do not gain from more."""
 
+    parallel: Parallel | None = None
+    """Several processes that train one model; one alone when not given."""
+    data_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that read batches ahead; 0: each is read when it is needed."""
+
     @model_validator(mode="after")
     def _one_start(self) -> Self:
         if (self.init is None) == (self.model is None):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
         if isinstance(self.model, LlamaShape) and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
+            raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.peft is None:
+            raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+            raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
         return self
 
     @model_validator(mode="after")

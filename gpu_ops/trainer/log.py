@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 class Log:
     """`metrics.jsonl` holds what is the same whenever the run is done again (losses, rates, evaluations),
     `speed.jsonl` what is not (seconds, tokens/s, MFU, memory); both by step. TensorBoard and W&B get both,
-    where the config's `log` names them."""
+    where the config's `log` names them. `writes`: whether this process is the one that does."""
 
-    def __init__(self, job: Job, step: int) -> None:
+    def __init__(self, job: Job, step: int, writes: bool = True) -> None:
         folder = Path(job.folder)
-        self._metrics, self._speed = (_opened(folder / name, step) for name in (METRICS, SPEED))
-        self._board = _tensorboard(folder, step) if "tensorboard" in job.config.log else None
-        self._wandb = _wandb(job) if "wandb" in job.config.log else None
+        names = [folder / name if writes else Path(os.devnull) for name in (METRICS, SPEED)]
+        self._metrics, self._speed = (_opened(name, step) for name in names)
+        self._board = _tensorboard(folder, step) if writes and "tensorboard" in job.config.log else None
+        self._wandb = _wandb(job) if writes and "wandb" in job.config.log else None
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         self._metrics.write(json.dumps(row) + "\n")
@@ -40,9 +42,12 @@ class Log:
         if self._wandb is not None:
             self._wandb.log(figures, step=int(step))
 
-    def flush(self) -> None:
-        self._metrics.flush()
-        self._speed.flush()
+    def sync(self) -> None:
+        """What was written is on the disk."""
+        for file in (self._metrics, self._speed):
+            file.flush()
+            if file.name != os.devnull:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         self._metrics.close()
@@ -61,8 +66,11 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
 
 def _opened(path: Path, step: int) -> Any:
     """The log without the rows after a step, which are made again."""
-    kept = [row for row in whole_lines(path) if row["step"] <= step]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+    if path.is_file():
+        kept = [row for row in whole_lines(path) if row["step"] <= step]
+        partial = path.with_name(f".{path.name}")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+        partial.replace(path)
     return path.open("a", encoding="utf-8")
 
 

@@ -13,8 +13,10 @@ import torch
 
 from gpu_ops.trainer import network
 from gpu_ops.trainer.batch import Batch
+from gpu_ops.trainer.classifier import Mlp
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.energy import emitted, energy_meter
+from gpu_ops.trainer.flops import Cost, cost
 from gpu_ops.trainer.peaks import peak_flops
 
 LATENCIES = 1024  # steps whose time is remembered
@@ -28,7 +30,8 @@ class Meter:
     def __init__(self, model: Any, config: TrainConfig, device: str) -> None:
         self.model, self.config, self.device = model, config, device
         self.spent: dict[str, float] = {}
-        self._by_length: dict[int, dict[int, int]] = {}
+        # Looked at before the model may be taken apart.
+        self._costs: dict[int, Cost | None] = {id(model): None if isinstance(model, Mlp) else cost(model)}
         self._steps: list[float] = []
         self._energy = energy_meter(config.energy)
         self._peak = config.peak_flops or peak_flops(device)
@@ -46,11 +49,11 @@ class Meter:
 
     def trained(self, batch: Batch) -> None:
         """A forward and a backward pass over these rows; the output layer's are of learned targets only."""
-        self._add("flops", self._flops(batch, self.model))
+        self._add("flops", self._flops(batch, self.model, learning=True))
 
     def looked(self, batch: Batch, model: Any) -> None:
-        """A forward pass of this model alone: a third."""
-        self._add("looking_flops", self._flops(batch, model) / 3)
+        """A forward pass of this model alone."""
+        self._add("looking_flops", self._flops(batch, model, learning=False))
 
     @property
     def flops(self) -> float:
@@ -91,6 +94,7 @@ class Meter:
         """The figures of a run that has trained on so many tokens."""
         return {
             "parameters": network.parameters(self.model),
+            "trained_parameters": network.trained_parameters(self.model),
             "model_bytes": network.model_bytes(self.model),
             "bytes_by_dtype": network.bytes_by_dtype(self.model),
             "flops": self.flops,
@@ -100,15 +104,18 @@ class Meter:
             **self.speed(tokens),
         }
 
-    def _flops(self, batch: Batch, model: Any) -> int:
-        seq_len = batch.inputs.shape[1]
-        known = self._by_length.setdefault(id(model), {})
-        if seq_len not in known:
-            known[seq_len] = network.flops_per_token(model, seq_len)
-        whole = batch.tokens * known[seq_len]
+    def _flops(self, batch: Batch, model: Any, learning: bool) -> float:
+        """Of these rows; the output layer's are of learned targets only."""
+        if id(model) not in self._costs:
+            self._costs[id(model)] = None if isinstance(model, Mlp) else cost(model)
+        known, seq_len = self._costs[id(model)], batch.inputs.shape[1]
+        if known is None:
+            whole = batch.tokens * network.flops_per_token(model, seq_len) / (1 if learning else 3)
+        else:
+            whole = len(batch) * (known.of_row(seq_len) if learning else known.of_looking(seq_len))
         if batch.targets.ndim == 1:
             return whole
-        return whole - network.head_flops(model) * (batch.targets.size - int(batch.learned.sum()))
+        return whole - network.head_flops(model, learning) * (batch.targets.size - int(batch.learned.sum()))
 
     def _add(self, kind: str, amount: float) -> None:
         self.spent[kind] = self.spent.get(kind, 0.0) + amount

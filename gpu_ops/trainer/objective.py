@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
+from gpu_ops.trainer.precision import wide
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Logits:
     shape: tuple[int, ...]
 
     def losses(self) -> torch.Tensor:
-        """(R,) or (R, T) float32 losses, 0 where nothing is learned."""
-        return self._spread(cross_entropy(self.values.float(), self.targets, reduction="none"))
+        """(R,) or (R, T) losses, at least float32, 0 where nothing is learned."""
+        return self._spread(cross_entropy(wide(self.values), self.targets, reduction="none"))
 
     @torch.no_grad()
     def bounds(self) -> torch.Tensor:
         """(R,) the root of each row's summed squared ||softmax - one hot||: the bound of its gradient's
         length (Katharopoulos & Fleuret 2018, section 3.2)."""
-        z = self.values.detach().float()
+        z = wide(self.values.detach())
         missing = torch.expm1(-cross_entropy(z, self.targets, reduction="none")).square()  # (1 - p_y)^2
         others = z.softmax(dim=-1).scatter(1, self.targets[:, None], 0.0).square().sum(dim=-1)
         return by_row(self._spread(missing + others)).sqrt()
@@ -75,7 +76,9 @@ class CausalLmObjective(Objective):
         targets = torch.from_numpy(batch.targets).to(device).flatten()
         place = None if (batch.targets != IGNORED).all() else (targets != IGNORED).nonzero()[:, 0]
         with _gathered(model, inputs.shape, place):
-            values = model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
+            said = model(input_ids=inputs, use_cache=False).logits
+        # A prompt's come before; where some were gathered, they are all that there is.
+        values = said[:, -inputs.shape[1] :].flatten(0, 1) if place is None else said.flatten(0, 1)
         if place is not None:
             targets = targets[place]
             if len(values) != len(place):  # the head was not what it seemed to be

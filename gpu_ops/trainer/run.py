@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer import checkpoint, network
+from gpu_ops.trainer import checkpoint, network, rewind, tuning
 from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
-from gpu_ops.trainer.log import Log, whole_lines
+from gpu_ops.trainer.log import Log
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.select.build import build as selector
 from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.spikes import Step, Watch
-from gpu_ops.trainer.update import loss_now, update
-from gpu_ops.trainer.world import Alone
+from gpu_ops.trainer.update import update
+from gpu_ops.trainer.world import Alone, World
 
-SPIKES = "spikes.jsonl"
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -39,27 +36,32 @@ def train(
     device: str,
     progress: Progress,
     stop: Callable[[], bool] = lambda: False,
+    world: World | None = None,
 ) -> dict[str, Any]:
-    """Trains, or goes on from the last checkpoint; writes and returns the result.
+    """Trains, or goes on from the last checkpoint; writes and returns the result. With a `world` this is one
+    of the processes that train together, all of which have to call this; its first one writes the files and
+    tells `progress`.
 
     Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite, or jumps
     more often than `spikes` has it."""
-    folder = Path(job.folder)
-    run, step = _prepare(job, device)
+    folder, world = Path(job.folder), world or Alone()
+    run, step = _prepare(job, device, world)
     while _sitting(run, step, progress, stop):
-        before, (run, step) = run, _prepare(job, device)
+        before, (run, step) = run, _prepare(job, device, world)
         run.meter.spent = before.meter.spent  # what was thrown away was paid for
     result = _result(run)
     if not job.untrained:
-        _export_model(run, folder / "model")
-    write_json(folder / "result.json", result)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        _export_model(run, folder)
+    if world.first:
+        write_json(folder / "result.json", result)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    world.wait()
     return result
 
 
 def _sitting(run: Sitting, step: int, progress: Progress, stop: Callable[[], bool]) -> bool:
     """Trains from a step on. True when a spike was found, and the run has to go back; False at its end."""
-    log = Log(run.job, step)
+    log = Log(run.job, step, run.world.first)
     try:
         return _steps(run, step, log, progress, stop)
     finally:
@@ -72,20 +74,21 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
     evals = set(run.job.config.eval_steps(steps))
     saved = step
     while step < steps:
-        if stop():
+        if run.world.any(stop()):
             raise Stopped(f"{run.job.name} after step {step}")
         with run.meter.timing("training"):
             row = update(run, step)
         step += 1
-        if _spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
+        if rewind.found_spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
             return True
         log.metrics({"step": step, **row})
-        progress(_event(run, step, row["loss"]))
+        if run.world.first:
+            progress(_event(run, step, row["loss"]))
         if step in evals:
             _evaluate(run, step, log)
         if _checkpoint_due(run, step, saved, evals):
             run.meter.settle()
-            log.flush()
+            log.sync()  # the rows before the checkpoint are not made again
             _save(run, step)
             saved = step
     if not run.curve:
@@ -94,91 +97,72 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
     return False
 
 
-def _spike(run: Sitting, step: Step, last: bool) -> bool:
-    """Whether a spike shows at this step. Its batches are written down, and will be skipped."""
-    if run.watch is None:
-        if math.isfinite(step.loss):
-            return False
-        raise FloatingPointError(
-            f"{run.job.name}: the loss is {step.loss} at step {step.step}; lower lr ({run.job.config.lr}), "
-            "or let `spikes` leave such batches out"
-        )
-    look = partial(loss_now, run)
-    found = run.watch.see(step, look) or (run.watch.end(look) if last else set())
-    if not found:
-        return False
-    path = Path(run.job.folder) / SPIKES
-    before = whole_lines(path)
-    if len(before) == run.watch.rule.most:
-        raise FloatingPointError(
-            f"{run.job.name}: the loss jumps again at step {step.step}, after {len(before)} spikes were left "
-            f"out ({path}); lower lr ({run.job.config.lr}) or look at the data"
-        )
-    with path.open("a", encoding="utf-8") as file:
-        loss = step.loss if math.isfinite(step.loss) else str(step.loss)
-        file.write(json.dumps({"step": step.step, "loss": loss, "batches": sorted(found)}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return True
-
-
-def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
+def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
     """The run at its last checkpoint, or at step 0; what other settings left in the folder goes. Batches that
     made the loss jump are skipped."""
     folder = Path(job.folder)
-    model = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
+    network_ = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
+    meter = Meter(network_, job.config, device)  # which looks at the model before it may be taken apart
+    model = world.wrap(network_)
     feed = make_feed(job)
     schedule = make_schedule(job.config, feed)
     run = Sitting(
         job=job,
-        world=Alone(),
+        world=world,
         device=device,
-        network=model,
+        network=network_,
         model=model,
         optimizer=make_optimizer(model, job.config),
-        objective=make_objective(job, model),
+        objective=make_objective(job, network_),
+        precision=Precision(job.config, device),
         draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
         held=load_held(job),
-        meter=Meter(model, job.config, device),
-        reference=Reference.of(job.config.select, model, device),
+        meter=meter,
+        reference=Reference.of(job.config.select, network_, device),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
-    if not _owned(folder, job.identity):
+    world.wait()  # nobody reads or writes in the folder
+    if world.first:
+        _tidy(folder, job.identity)
+    world.wait()
+    numbers = rewind.skipped(folder)
+    state = checkpoint.read_state(folder / "checkpoints")
+    if state is not None:
+        _restore(run, state)
+    run.draw.skip({*job.config.skip_batches, *numbers})
+    return run, 0 if state is None else state["step"]
+
+
+def _tidy(folder: Path, identity: str) -> None:
+    """Only what is this run's stays in the folder, and of that only a checkpoint to go on from."""
+    owner = folder / "identity.json"
+    if not owner.exists() or json.loads(owner.read_text("utf-8")) != identity:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write_json(folder / "identity.json", job.identity)
-    skipped = {number for spike in whole_lines(folder / SPIKES) for number in spike["batches"]}
+        write_json(owner, identity)
+    checkpoint.clean(folder / "checkpoints")
     state = checkpoint.read_state(folder / "checkpoints")
-    if state is None or _looked_at(state["draw"], skipped):
-        step = 0
-    else:
-        step = state["step"]
-        arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
-        run.draw.restore(state["draw"], arrays)
-        if run.reference is not None:
-            run.reference.restore(arrays)
-        run.curve, run.meter.spent = state["curve"], state["spent"]
-        if run.watch is not None:
-            run.watch.restore(state["watch"])
-    run.draw.skip({*job.config.skip_batches, *skipped})
-    return run, step
+    if state is not None and rewind.looked_at(state["draw"], rewind.skipped(folder)):
+        shutil.rmtree(folder / "checkpoints")
 
 
-def _looked_at(draw: dict[str, Any], skipped: set[int]) -> bool:
-    """Whether a state has seen batches that are to be skipped, as a selector may before they are used."""
-    return any(number < draw["number"] for number in skipped.difference(draw["skipped"]))
-
-
-def _owned(folder: Path, identity: str) -> bool:
-    """Whether the folder is this run's, though it has no checkpoint yet."""
-    path = folder / "identity.json"
-    return path.exists() and json.loads(path.read_text("utf-8")) == identity
+def _restore(run: Sitting, state: dict[str, Any]) -> None:
+    folder = Path(run.job.folder) / "checkpoints"
+    arrays = checkpoint.restore(folder, run.network, run.optimizer, run.world)
+    run.draw.restore(state["draw"], arrays)
+    tuning.restore(run.network, arrays)
+    if run.reference is not None:
+        run.reference.restore(arrays)
+    if run.watch is not None:
+        run.watch.restore(state["watch"])
+    run.precision.restore(state["precision"])
+    run.curve, run.meter.spent = state["curve"], state["spent"]
 
 
 def _evaluate(run: Sitting, step: int, log: Log) -> None:
     tokens = run.draw.schedule.tokens_after(step)
-    with run.meter.timing("evaluation"):
-        scores = run.objective.evaluate(run.model, run.held, run.device)
+    with run.meter.timing("evaluation"), run.world.whole(run.network):
+        scores = run.objective.evaluate(run.network, run.held, run.device)
     run.curve.append({"tokens": tokens, "flops": run.meter.flops, **scores})
     log.metrics({"step": step, **run.curve[-1]})
     log.speed({"step": step, **run.meter.speed(tokens)})
@@ -205,24 +189,42 @@ def _checkpoint_due(run: Sitting, step: int, saved: int, evals: set[int]) -> boo
 
 
 def _export_model(run: Sitting, folder: Path) -> None:
-    """The trained model as a Hugging Face folder, tokenizer included."""
-    run.network.save_pretrained(folder)
+    """The trained model as a Hugging Face folder `model`, tokenizer included; an adapter as peft's folder
+    `adapter`, and merged into `model` where that is wanted."""
+    weights = run.world.gathered(run.network)
+    if not run.world.first:
+        return
+    given = {} if weights is None else {"state_dict": weights}
+    trained = run.network
+    if tuning.is_adapted(trained):
+        trained.save_pretrained(folder / "adapter", **given)
+        if not run.job.config.merge:
+            return
+        trained, given = trained.merge_and_unload(), {}
+    trained.save_pretrained(folder / "model", **given)
     if run.job.config.features:
         return
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
-            (folder / name).write_bytes(source.read_bytes())
+            (folder / "model" / name).write_bytes(source.read_bytes())
 
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
-    arrays = {**arrays, **(run.reference.state() if run.reference is not None else {})}
-    state = {"identity": run.job.identity, "step": step, "draw": draw}
-    state |= {"curve": run.curve, "spent": run.meter.spent}
-    state |= {"watch": [] if run.watch is None else run.watch.state()}
-    folder = Path(run.job.folder) / "checkpoints"
-    checkpoint.save(folder, step, run.network, run.optimizer, state, arrays)
+    followed = {} if run.reference is None else run.reference.state()
+    state = {
+        "identity": run.job.identity,
+        "step": step,
+        "draw": draw,
+        "precision": run.precision.state(),
+        "watch": [] if run.watch is None else run.watch.state(),
+        "curve": run.curve,
+        "spent": run.meter.spent,
+    }
+    folder, kept = Path(run.job.folder) / "checkpoints", run.job.config.checkpoints_kept
+    arrays = {**arrays, **followed, **tuning.state(run.network)}
+    checkpoint.save(folder, step, run.network, run.optimizer, state, arrays, run.world, kept)
 
 
 def _result(run: Sitting) -> dict[str, Any]:
@@ -234,6 +236,6 @@ def _result(run: Sitting) -> dict[str, Any]:
         "tokens": tokens,
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
-        "spikes": whole_lines(Path(run.job.folder) / SPIKES),
+        "spikes": rewind.spikes(Path(run.job.folder)),
         **run.meter.result(tokens),
     }

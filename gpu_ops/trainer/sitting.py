@@ -11,6 +11,7 @@ from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import Objective
+from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.spikes import Watch
 from gpu_ops.trainer.world import World
@@ -28,6 +29,7 @@ class Sitting:
     model: Any
     optimizer: torch.optim.Optimizer
     objective: Objective
+    precision: Precision
     draw: Draw
     held: Any
     meter: Meter

@@ -31,7 +31,8 @@ def above_diagonal(line: Line) -> Line:
     share = gap[crosses] / (gap[crosses] - gap[crosses + 1])
     at = t[crosses] + share * (t[crosses + 1] - t[crosses])
     t = np.insert(t, crosses + 1, at)
-    return t, np.maximum(np.insert(c, crosses + 1, at), t)
+    c = np.maximum.accumulate(np.insert(c, crosses + 1, at))  # rounding may have lowered a level by a bit
+    return t, np.maximum(c, t)
 
 
 def composed(line: Line, values: Floats, shares: Floats) -> Line:

@@ -66,8 +66,9 @@ class Pacing(Shape):
     A text is enough where no other field is needed: `competence` for `{kind: competence}`. ValueError for
     stages and tables that do not ascend, or that the kind does not read.
 
-    What to expect: at equal tokens on small models no pacing by length gained anything (short to long lost
-    0.1 nats per byte), warm-up of the sequence length gained 0.03 to 0.04 nats per token.
+    What to expect of it: see `curriculum` for orders. As a warm-up of the sequence length (16 to 256, small
+    models, 2 seeds, equal tokens) linear over .6 of the time gained 0.040 nats a token, root 0.023, and 64
+    then 256 from the half on 0.030, the last with a spike of the gradient norm in its short stage.
     """
 
     kind: Kind = "competence"

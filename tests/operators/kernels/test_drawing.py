@@ -124,6 +124,21 @@ def test_below_the_diagonal_the_easiest_come_in_order() -> None:
     np.testing.assert_allclose(draw_times(q, np.full(3, 0.01), line), q, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(1e-4, 1)), min_size=1, max_size=6), st.booleans())
+def test_all_draws_together_are_uniform_for_any_table(rows: list[tuple[float, float]], joined: bool) -> None:
+    """One text is drawn at each step, whatever is available."""
+    times = [0.0, *np.cumsum([step for step, _ in rows]) / sum(step for step, _ in rows)]
+    values = [*np.sort([value for _, value in rows]), 1.0]
+    table = tuple(zip([*times[:-1], 1.0], values, strict=True))
+    line = above_diagonal(Pacing(kind="table", table=table, interpolate=joined).line())
+    assert (np.diff(line[0]) >= 0).all()
+    assert (np.diff(line[1]) >= 0).all()
+    easy = (np.arange(2000) + 0.5) / 2000
+    drawn = draw_times(easy, np.random.default_rng(2).random(2000), line)
+    assert stats.kstest(drawn, "uniform").statistic < 2.5 / np.sqrt(2000)
+
+
 @pytest.mark.parametrize("kind", ["linear", "step", "exponential"])
 def test_a_line_of_values_becomes_one_of_shares(kind: str) -> None:
     """Values of which half are 0.1, the others spread over [0.5, 1]."""
