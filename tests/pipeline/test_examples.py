@@ -52,3 +52,17 @@ def test_select_chooses_in_every_cluster(tmp_path: Path) -> None:
     assert {row["clusters.cluster"] for row in rows} == set(range(8))
     assert sum(row["chosen.weight"] for row in rows) == pytest.approx(2549)
     assert sorted(row["chosen.rank"] for row in rows) == list(range(127))
+
+
+@pytest.mark.slow
+def test_difficulty_orders_by_a_formula_of_ranks(tmp_path: Path) -> None:
+    rows = exported("difficulty", tmp_path)
+    assert len(rows) == 300
+    for rank in ("rank_rare.rank", "rank_loss.rank"):
+        assert sorted(row[rank] for row in rows) == list(range(300))
+    hard = np.array([row["hardness.value"] for row in rows])
+    share = [(row["rank_rare.rank"] + 2 * row["rank_loss.rank"] + 1.5) / 900 for row in rows]
+    usual = np.array([row["tokens.tokens"] >= 200 for row in rows])
+    assert hard[usual] == pytest.approx(np.array(share)[usual], abs=0.03)  # ties have one percentile
+    assert (hard[~usual] == 1).all()
+    assert hard[:30].mean() < hard[-30:].mean()
