@@ -76,3 +76,17 @@ def test_packed_cuts_only_what_is_longer_than_a_sequence(tmp_path: Path) -> None
         max(size[u] for row in some for u in row["uids"]) for some in (rows[:quarter], rows[-quarter:])
     )
     assert first < last
+
+
+@pytest.mark.slow
+def test_difficulty_orders_by_a_formula_of_ranks(tmp_path: Path) -> None:
+    rows = exported("difficulty", tmp_path)
+    assert len(rows) == 300
+    for rank in ("rank_rare.rank", "rank_loss.rank"):
+        assert sorted(row[rank] for row in rows) == list(range(300))
+    hard = np.array([row["hardness.value"] for row in rows])
+    share = [(row["rank_rare.rank"] + 2 * row["rank_loss.rank"] + 1.5) / 900 for row in rows]
+    usual = np.array([row["tokens.tokens"] >= 200 for row in rows])
+    assert hard[usual] == pytest.approx(np.array(share)[usual], abs=0.03)  # ties have one percentile
+    assert (hard[~usual] == 1).all()
+    assert hard[:30].mean() < hard[-30:].mean()
