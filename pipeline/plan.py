@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from operators.contract import Explained
-from pipeline.config import Config
+from pipeline.config import Config, ExportConfig
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
@@ -17,6 +17,7 @@ from pipeline.manifest import Manifest, take_inventory
 from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs
+from pipeline.packed import PACKED, explain
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
 from pipeline.tasks import artifact_name
@@ -88,7 +89,7 @@ class Plan:
 
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
-        lines = [f"export: {e.input or last} -> {e.path} ({e.format})" for e in self.config.exports]
+        lines = [f"export: {e.input or last} -> {e.path} ({_format(e)})" for e in self.config.exports]
         if (train := self.config.train) is not None:
             lines.append(f"train: {train.input} beside {', '.join(train.compare) or 'nothing'}")
         return "\n".join(lines)
@@ -104,6 +105,10 @@ class Plan:
         unknown = len(todo) - len(known)
         rest = f" ({unknown} nodes were never measured here)" if unknown and known else ""
         return f"to compute: {len(todo)} of {len(self.lines)} nodes{cost}{rest}{growth}"
+
+
+def _format(export: ExportConfig) -> str:
+    return f"{export.format}: {explain(export)}" if export.format == PACKED else export.format
 
 
 def _table(lines: Sequence[Line]) -> str:
