@@ -232,7 +232,7 @@ def placed(folder: str, name: str) -> Iterator[str]:
             os.unlink(temporary)
 
 
-def _there(path: str) -> tuple[list[str], dict[str, Any]]:
+def there(path: str) -> tuple[list[str], dict[str, Any]]:
     """The names in an export's folder, and its mark."""
     fs, root = fsspec.core.url_to_fs(path)
     names = [str(n).rsplit("/", 1)[-1] for n in fs.ls(root, detail=False)] if fs.exists(root) else []
@@ -242,7 +242,7 @@ def _there(path: str) -> tuple[list[str], dict[str, Any]]:
 def check_ours(path: str) -> None:
     """Raises ConfigError when a folder holds files that no export of tamis wrote: they are never
     overwritten."""
-    names, old = _there(path)
+    names, old = there(path)
     wrote = set(old.get("files", {}))
     foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".")]
     if foreign:
@@ -254,7 +254,7 @@ def check_ours(path: str) -> None:
 def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
     """Take a folder for an export: its finished mark when it already holds exactly this, else None.
     The mark names the planned files, so that a later run knows which are ours. Raises as `check_ours`."""
-    names, old = _there(path)
+    names, old = there(path)
     wrote = set(old.get("files", {}))
     if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
         return old

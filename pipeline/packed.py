@@ -13,13 +13,13 @@ import pyarrow as pa
 from operators.kernels.blocks import IGNORE, Blocks, Filled, How, fill, pack
 from pipeline.config import Config, ExportConfig
 from pipeline.errors import ConfigError
-from pipeline.units import count
+from pipeline.units import count, percent, short
 
 if TYPE_CHECKING:
     from gpu_ops.trainer.stream import Vocabulary
 
 PACKED = "packed"
-TOTALS = ("documents", "tokens", "empty", "cuts")  # what `Packer.counts` tells of a file
+TOTALS = ("documents", "tokens", "places", "empty", "cuts")  # what `Packer.counts` tells of a file
 VERSION = 1  # of the written columns and of where each token stands
 CHUNK_TOKENS = 1 << 20  # that concatenation holds before it writes
 BATCH_TOKENS = 1 << 18  # of a batch that goes to the writer
@@ -90,17 +90,24 @@ def packing_of(config: Config, export: ExportConfig, number: int) -> Packing | N
     return Packing(vocabulary, export.seq_len, export.packing, window, export.labels)
 
 
-def explain(export: ExportConfig) -> str:
-    """A packed export for the plan."""
+def explain(export: ExportConfig, mark: Mapping[str, Any]) -> str:
+    """A packed export for the plan, with what a run wrote there last; before one, nobody knows the tokens.
+
+    mark: of the export's folder, empty where there is none."""
     how = f"best fit in windows of {count(export.window)} documents"
     how = how if export.packing == "best_fit" else "concatenated"
-    return f"sequences of {count(export.seq_len)} tokens by {export.tokenizer}, {how}"
+    text = f"packed: sequences of {count(export.seq_len)} tokens by {export.tokenizer}, {how}"
+    if mark.get("state") != "done" or not (places := mark.get("places")):
+        return text
+    padding = percent(places - mark["tokens"], places)
+    return (
+        f"{text}; it holds {count(mark['rows'])} sequences, {short(mark['tokens'])} tokens, {padding} padding"
+    )
 
 
 def told(packing: Packing, mark: Mapping[str, Any]) -> dict[str, Any]:
     """What a run says of a packed export: its rows are documents. padding: the share of all positions."""
-    documents, tokens, empty, cuts = (mark.get(name, 0) for name in TOTALS)  # none: there is no file
-    places = mark["rows"] * packing.seq_len
+    documents, tokens, places, empty, cuts = (mark.get(name, 0) for name in TOTALS)  # none: there is no file
     counts = {"rows": documents, "tokens": tokens, "empty": empty, "cuts": cuts}
     padding = 1 - tokens / places if places else 0.0
     return {**counts, "sequences": mark["rows"], "seq_len": packing.seq_len, "padding": padding}
@@ -159,6 +166,7 @@ class Packer:
         whole = len(blocks) if end else len(blocks) - 1
         last = int(blocks.offsets[whole])
         self.counts["cuts"] += int((~blocks.last[:last]).sum())
+        self.counts["places"] += whole * self.packing.seq_len
         tokens, begins = np.concatenate(ids), np.cumsum(lengths) - lengths
         step = max(1, BATCH_TOKENS // self.packing.seq_len)
         for low in range(0, whole, step):

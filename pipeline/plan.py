@@ -10,13 +10,14 @@ import numpy as np
 
 from operators.contract import Explained
 from pipeline.config import Config, ExportConfig
+from pipeline.export import there
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
 from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
-from pipeline.outputs import check_folders, check_outputs
+from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import PACKED, explain
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
@@ -55,7 +56,7 @@ class Plan:
     lines: Sequence[Line]
 
     def text(self) -> str:
-        """The plan for a reader; the same config, data and store give the same text."""
+        """The plan for a reader; the same config, data, store and exports give the same text."""
         parts = [self._sources(), _table(self.lines), self._explained(), self._outputs(), self._total()]
         return "\n\n".join(part for part in parts if part)
 
@@ -89,10 +90,15 @@ class Plan:
 
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
-        lines = [f"export: {e.input or last} -> {e.path} ({_format(e)})" for e in self.config.exports]
+        lines = [f"export: {e.input or last} -> {e.path} ({self._format(e)})" for e in self.config.exports]
         if (train := self.config.train) is not None:
             lines.append(f"train: {train.input} beside {', '.join(train.compare) or 'nothing'}")
         return "\n".join(lines)
+
+    def _format(self, export: ExportConfig) -> str:
+        if export.format != PACKED:
+            return export.format
+        return explain(export, there(folder_of(self.config, export.path))[1])
 
     def _total(self) -> str:
         todo = [line for line in self.lines if line.todo is None or line.todo]
@@ -105,10 +111,6 @@ class Plan:
         unknown = len(todo) - len(known)
         rest = f" ({unknown} nodes were never measured here)" if unknown and known else ""
         return f"to compute: {len(todo)} of {len(self.lines)} nodes{cost}{rest}{growth}"
-
-
-def _format(export: ExportConfig) -> str:
-    return f"{export.format}: {explain(export)}" if export.format == PACKED else export.format
 
 
 def _table(lines: Sequence[Line]) -> str:

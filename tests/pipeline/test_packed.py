@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from whole_runs import births, corpus, digests, documents, go, plan_text, read_e
 
 from pipeline import packed
 from pipeline.errors import ConfigError
+from pipeline.report import render
+from pipeline.summary import print_summary
+from pipeline.units import percent, short
 
 MODEL = Path(__file__).parents[2] / "configs/quickstart/stories260K"
 ROWS, SEQ_LEN, BOS, EOS = 300, 192, 1, 2
@@ -248,8 +252,24 @@ def test_a_tokenizer_without_bos_ends_documents_with_eos() -> None:
 
 def test_the_plan_says_how_it_packs(folder: Path) -> None:
     text = plan_text(folder / "c.yaml")
-    assert f"(packed: sequences of {SEQ_LEN} tokens by {MODEL}, best fit in windows of 25 documents)" in text
-    assert f"(packed: sequences of {SEQ_LEN} tokens by {MODEL}, concatenated)" in text
+    how = f"(packed: sequences of {SEQ_LEN} tokens by {MODEL}"
+    assert f"{how}, best fit in windows of 25 documents; it holds " in text
+    rows = read_export(folder / "stream")
+    tokens = sum(size for row in rows for size in row["lengths"])
+    padding = percent(len(rows) * SEQ_LEN - tokens, len(rows) * SEQ_LEN)
+    holds = f"{len(rows)} sequences, {short(tokens)} tokens, {padding} padding"
+    assert f"{how}, concatenated; it holds {holds})" in text
+    assert plan_text(folder / "c.yaml", ["export=[]"]).count("packed:") == 0
+
+
+def test_the_end_of_a_run_and_its_report_tell_of_the_padding(done: tuple[Path, dict[str, Any]]) -> None:
+    data = done[1]
+    stream = io.StringIO()
+    print_summary(data, stream)
+    export = data["exports"][1]
+    wanted = f"{export['sequences']} sequences of {SEQ_LEN}, {percent(export['padding'], 1)} padding"
+    assert wanted in stream.getvalue()
+    assert wanted.replace(",", " tokens,") in render(data)
 
 
 @pytest.mark.parametrize(
