@@ -193,11 +193,13 @@ def merge_file(export: Export, number: int) -> dict[str, int]:
 
 def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> dict[str, int]:
     """A file of the export, put in its place when it is whole; no file for no rows."""
-    packer = None if export.packing is None else Packer(export.packing)
-    batches = batches if packer is None else packer.sequences(batches)
+    counts: dict[str, int] = {}
+    if export.packing is not None:
+        packer = Packer(export.packing)
+        batches, counts = packer.sequences(batches), packer.counts
     first = next(batches, None)
     if first is None:
-        return {"rows": 0, "bytes": 0} | ({} if packer is None else packer.counts)
+        return {"rows": 0, "bytes": 0} | counts
     rows = first.num_rows
     name = export.file(number)
     with placed(export.path, name) as temporary:
@@ -210,7 +212,7 @@ def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> di
         finally:
             writer.close()
         size = os.path.getsize(temporary)
-    return {"rows": rows, "bytes": size} | ({} if packer is None else packer.counts)
+    return {"rows": rows, "bytes": size} | counts
 
 
 @contextlib.contextmanager
@@ -271,9 +273,9 @@ def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
 def finish(path: str, key: str, files: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Mark an export as whole. What its files tell of themselves is summed up, also of those of no rows."""
     written = {name: dict(f) for name, f in sorted(files.items()) if f["rows"]}
-    names = dict.fromkeys(name for f in files.values() for name in f if name != "bytes")
-    mark = {"key": key, "state": "done", "files": written, "rows": 0}
-    mark |= {name: sum(f.get(name, 0) for f in files.values()) for name in names}
+    names = dict.fromkeys(["rows", *(name for f in files.values() for name in f if name != "bytes")])
+    totals = {name: sum(f.get(name, 0) for f in files.values()) for name in names}
+    mark: dict[str, Any] = {"key": key, "state": "done", "files": written, **totals}
     _mark(path, mark)
     return mark
 

@@ -132,8 +132,7 @@ class Run:
     def export(self, engine: Engine, config: ExportConfig, number: int) -> dict[str, Any]:
         """One of the config's exports, and its dropped rows where they are asked for."""
         where, path = self.node_of(config.input), folder_of(self.config, config.path)
-        columns = tuple(config.columns or ())
-        packing = packing_of(self.config, config, number)
+        columns, packing = tuple(config.columns or ()), packing_of(self.config, config, number)
         made = self.write(engine, where, path, config.format, columns, config.file_bytes, packing)
         if config.dropped is not None:
             folder = folder_of(self.config, config.dropped)

@@ -140,8 +140,18 @@ class NodeSection(Section):
     has 0.95 unless it is given here (then sources of fewer than 100 documents are judged as well)."""
 
 
+PACKED_ONLY = ("tokenizer", "seq_len", "packing", "window", "labels")
+_IF_PACKED: dict[str, Any] = {
+    "if": {"properties": {"format": {"const": "packed"}}, "required": ["format"]},
+    "then": {"required": ["tokenizer", "seq_len"]},
+    "else": {"properties": dict.fromkeys(PACKED_ONLY, False)},
+}
+
+
 class ExportConfig(Section):
     """Where the kept documents go, in their order."""
+
+    model_config = ConfigDict(json_schema_extra=_IF_PACKED)
 
     input: str | None = None
     """The node whose rows are written; the last one when it is left out."""
@@ -169,11 +179,11 @@ class ExportConfig(Section):
     smaller ones pad more. No window goes beyond a file."""
     labels: bool = False
     """packed: also write `labels`, input_ids with -100 wherever position_ids is 0, for trainers that take
-    them from the data."""
+    them from the data; they double the bytes."""
 
     @model_validator(mode="after")
     def _packed_or_not(self) -> Self:
-        given = self.model_fields_set & {"tokenizer", "seq_len", "packing", "window", "labels"}
+        given = self.model_fields_set.intersection(PACKED_ONLY)
         if self.format != "packed":
             if given:
                 raise ValueError(f"{min(given)} is of format: packed, and the format is {self.format}")
