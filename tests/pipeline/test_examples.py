@@ -52,3 +52,15 @@ def test_select_chooses_in_every_cluster(tmp_path: Path) -> None:
     assert {row["clusters.cluster"] for row in rows} == set(range(8))
     assert sum(row["chosen.weight"] for row in rows) == pytest.approx(2549)
     assert sorted(row["chosen.rank"] for row in rows) == list(range(127))
+
+
+@pytest.mark.slow
+def test_curriculum_goes_through_buckets_of_difficulty(tmp_path: Path) -> None:
+    rows = exported("curriculum", tmp_path)
+    loss = np.array([row["surprise.loss_per_byte"] for row in rows])
+    assert len(rows) == 400
+    bucket = np.array([row["buckets.order"] * 5 // 2**64 for row in rows])
+    found = [loss[bucket == k] for k in range(5)]
+    assert all(70 < len(one) < 90 for one in found)
+    assert all(max(found[k]) < min(found[k + 1]) for k in range(4))
+    assert all((np.diff(one) < 0).mean() > 0.3 for one in found)  # shuffled within
