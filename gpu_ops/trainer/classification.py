@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from gpu_ops.trainer.batch import Batch, Ints
 from gpu_ops.trainer.labelled import Examples
-from gpu_ops.trainer.objective import Objective
+from gpu_ops.trainer.objective import Logits, Objective
 
 EVAL_TOKENS = 4096  # of one forward pass on the CPU
 
@@ -22,14 +22,8 @@ class ClassificationObjective(Objective):
     def __init__(self, pad: int) -> None:
         self.pad = pad
 
-    def losses(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        return cross_entropy(self._logits(model, batch, device), _targets(batch, device), reduction="none")
-
-    @torch.no_grad()
-    def scores(self, model: Any, batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, targets = self._logits(model, batch, device), _targets(batch, device)
-        wrong = logits.softmax(dim=-1) - one_hot(targets, logits.shape[-1])
-        return cross_entropy(logits, targets, reduction="none"), torch.linalg.vector_norm(wrong, dim=-1)
+    def logits(self, model: Any, batch: Batch, device: str) -> Logits:
+        return Logits.among(self._logits(model, batch, device), _targets(batch, device))
 
     def evaluate(self, model: Any, held: Examples, device: str) -> dict[str, Any]:
         """Nats per row; beside them `accuracy` in the same form, and `macro_f1`: the mean F1 of the classes

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpu_ops.trainer import summary
 from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_select import reference_folder
 from gpu_ops.trainer.feeds import data_warnings, gather
 from gpu_ops.trainer.files import content_key, write_json
 from gpu_ops.trainer.job import Job
@@ -18,6 +19,7 @@ from gpu_ops.trainer.pool import Pool
 VERSION = 2  # raised when the same run would give other losses
 EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
 SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
+NOT_IDENTITY: dict[str, Any] = {**dict.fromkeys(EXECUTION, True), "select": {"reference"}}
 BASELINE = "baseline"
 
 
@@ -111,7 +113,7 @@ def _jobs(
     def job(arm: Arm, seed: int, untrained: bool) -> Job:
         own = arm.config(config)
         key, path = material.folders[arm.folders[seed]]
-        what = f"{VERSION} {own.model_dump_json(exclude=EXECUTION)} {held_key} {material.key}"
+        what = f"{VERSION} {own.model_dump_json(exclude=NOT_IDENTITY)} {held_key} {material.key}"
         identity = content_key(_model_files(own), f"{what} {key} {arm.shuffle} {seed} {untrained}")
         folder = str(out / f"{arm.name}-{seed}")
         fixed = (material.vocab, folder, untrained, identity, material.classes)
@@ -123,12 +125,16 @@ def _jobs(
 
 
 def _model_files(config: TrainConfig) -> list[Path]:
-    folder = Path(config.init) if config.init else None
-    if folder is None:
-        return []
-    if not folder.is_dir():
-        raise FileNotFoundError(f"init: no checkpoint folder {str(folder)!r}")
-    return sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    """Those of the checkpoint to go on from and of the reference, where there are any."""
+    found: list[Path] = []
+    for name, given in (("init", config.init), ("reference", reference_folder(config.select))):
+        if given is None:
+            continue
+        folder = Path(given)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{name}: no checkpoint folder {given!r}")
+        found += sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    return found
 
 
 def _results(jobs: list[Job], pool: Pool, progress: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:

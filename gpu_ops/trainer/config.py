@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gpu_ops.trainer.config_select import SelectConfig
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -91,6 +93,8 @@ class TrainConfig(_Fields):
     """Decoupled weight decay, on matrices only."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
+    select: SelectConfig | None = None
+    """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536

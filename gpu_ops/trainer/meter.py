@@ -21,7 +21,7 @@ class Meter:
     def __init__(self, model: Any, device: str) -> None:
         self.model, self.device = model, device
         self.spent: dict[str, float] = {}
-        self._by_length: dict[int, int] = {}
+        self._by_length: dict[int, dict[int, int]] = {}
 
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:
@@ -31,22 +31,27 @@ class Meter:
         self._add("cpu", time.process_time() - cpu)
 
     def trained(self, batch: Batch) -> None:
-        """A forward and a backward pass over these rows."""
-        self._add("flops", batch.tokens * self._flops(batch.inputs.shape[1]))
+        """A forward and a backward pass over these rows; the output layer's are of learned targets only."""
+        self._add("flops", self._flops(batch, self.model))
 
-    def looked(self, batch: Batch) -> None:
-        """A forward pass alone: a third."""
-        self._add("looking_flops", batch.tokens * self._flops(batch.inputs.shape[1]) / 3)
+    def looked(self, batch: Batch, model: Any) -> None:
+        """A forward pass of this model alone: a third."""
+        self._add("looking_flops", self._flops(batch, model) / 3)
 
     @property
     def flops(self) -> float:
         """Of all that was done to train, forward passes to choose by included."""
         return self.spent.get("flops", 0.0) + self.spent.get("looking_flops", 0.0)
 
-    def _flops(self, seq_len: int) -> int:
-        if seq_len not in self._by_length:
-            self._by_length[seq_len] = network.flops_per_token(self.model, seq_len)
-        return self._by_length[seq_len]
+    def _flops(self, batch: Batch, model: Any) -> int:
+        seq_len = batch.inputs.shape[1]
+        known = self._by_length.setdefault(id(model), {})
+        if seq_len not in known:
+            known[seq_len] = network.flops_per_token(model, seq_len)
+        whole = batch.tokens * known[seq_len]
+        if batch.targets.ndim == 1:
+            return whole
+        return whole - network.head_flops(model) * (batch.targets.size - int(batch.learned.sum()))
 
     def _add(self, kind: str, amount: float) -> None:
         self.spent[kind] = self.spent.get(kind, 0.0) + amount

@@ -91,3 +91,9 @@ def _once(network: Any) -> int:
         and (".pooler." in name or not name.startswith(body))
         and not name.startswith("score.")
     )
+
+
+def head_flops(network: Any) -> int:
+    """Of those, the output layer's."""
+    head = network.get_output_embeddings()
+    return 0 if head is None else 6 * int(head.weight.numel())

@@ -15,6 +15,8 @@ from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.select.build import build as selector
+from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
 from gpu_ops.trainer.update import update
 from gpu_ops.trainer.world import Alone
@@ -66,6 +68,7 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
     folder = Path(job.folder)
     model = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
     feed = make_feed(job)
+    schedule = make_schedule(job.config, feed)
     run = Sitting(
         job=job,
         world=Alone(),
@@ -74,16 +77,20 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         model=model,
         optimizer=make_optimizer(model, job.config),
         objective=make_objective(job, model),
-        draw=Draw(feed, make_schedule(job.config, feed)),
+        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
         held=load_held(job),
         meter=Meter(model, device),
+        reference=Reference.of(job, model, device),
     )
     state = checkpoint.read_state(folder / "checkpoints")
     if state is None or state["identity"] != job.identity:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return run, 0
-    run.draw.restore(state["draw"], checkpoint.restore(folder / "checkpoints", model, run.optimizer))
+    arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
+    run.draw.restore(state["draw"], arrays)
+    if run.reference is not None:
+        run.reference.restore(arrays)
     run.curve, run.meter.spent = state["curve"], state["spent"]
     _truncate(folder / "metrics.jsonl", state["step"])
     return run, state["step"]
@@ -137,6 +144,7 @@ def _export_model(run: Sitting, folder: Path) -> None:
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
+    arrays = {**arrays, **(run.reference.state() if run.reference is not None else {})}
     state = {"identity": run.job.identity, "step": step, "draw": draw}
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"

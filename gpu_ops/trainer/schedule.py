@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_select import candidates
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,7 +38,7 @@ class Schedule:
         budget = (config.tokens or 0) / config.seq_len if budget is None else budget
         steps = math.ceil(budget / config.batch_size)
         rows, seq_len = (np.full(steps, size, np.int64) for size in (config.batch_size, config.seq_len))
-        return Schedule(rows, seq_len, 1, unit, scale)
+        return Schedule(rows, seq_len, candidates(config.select), unit, scale)
 
     @property
     def steps(self) -> int:
