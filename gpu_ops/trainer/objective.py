@@ -46,10 +46,10 @@ class Logits:
     def bounds(self) -> torch.Tensor:
         """(R,) the root of each row's summed squared ||softmax - one hot||: the bound of its gradient's
         length (Katharopoulos & Fleuret 2018, section 3.2)."""
-        z = self.values.detach().float()
-        missing = torch.expm1(-cross_entropy(z, self.targets, reduction="none")).square()  # (1 - p_y)^2
-        others = z.softmax(dim=-1).scatter(1, self.targets[:, None], 0.0).square().sum(dim=-1)
-        return by_row(self._spread(missing + others)).sqrt()
+        p = self.values.detach().float().softmax(dim=-1)
+        others = p.scatter(1, self.targets[:, None], 0.0)  # their sum is 1 - p_y, without its cancellation
+        squares = others.sum(dim=-1).square() + others.square().sum(dim=-1)
+        return by_row(self._spread(squares)).sqrt()
 
     def _spread(self, values: torch.Tensor) -> torch.Tensor:
         if self.place is not None:
