@@ -118,7 +118,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
         held=load_held(job),
         meter=meter,
-        reference=Reference.of(job.config.select, network_, device),
+        reference=Reference.of(job, network_, device),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
     world.wait()  # nobody reads or writes in the folder

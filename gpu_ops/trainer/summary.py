@@ -61,8 +61,12 @@ def paired(arms: Mapping[str, Sequence[Result]], what: str | None = None) -> Res
     if RANDOM not in arms or not finals[RANDOM][0]:
         return {}
     base = finals[RANDOM]
+    better = {"higher is better": True} if what else {}
     return {
-        name: {key: _difference([found[key] for found in results], [b[key] for b in base]) for key in base[0]}
+        name: {
+            key: {**_difference([found[key] for found in results], [b[key] for b in base]), **better}
+            for key in base[0]
+        }
         for name, results in finals.items()
         if name != RANDOM
     }

@@ -1,0 +1,58 @@
+"""What a training comparison is judged by: the held-out loss, and the accuracy of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """name: what it is. unit: as it stands after a difference. higher: whether more is better."""
+
+    name: str
+    unit: str
+    higher: bool = False
+
+
+LOSS = Measure("loss", "nats per byte")
+ROW_LOSS = Measure("loss", "nats per document")
+ACCURACY = Measure("accuracy", "in accuracy", higher=True)
+
+
+def views(train: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A comparison once for each measure, the one to judge by first: as it is, with its `measure`; for
+    classifiers, before it, with accuracies where the losses stand."""
+    if not any("accuracy" in (arm.get("final") or {}) for arm in (train.get("arms") or {}).values()):
+        return [{**train, "measure": LOSS}]
+    return [_accuracies(train), {**train, "measure": ROW_LOSS}]
+
+
+def measure_of(view: Mapping[str, Any]) -> Measure:
+    """The measure of a view; the loss of a comparison that is none."""
+    found: Measure = view.get("measure", LOSS)
+    return found
+
+
+def spent(train: Mapping[str, Any]) -> str:
+    """What the arms have equally much of: tokens, examples or epochs."""
+    config = train.get("config") or {}
+    return next((name for name in ("examples", "epochs") if config.get(name) is not None), "tokens")
+
+
+def axis(train: Mapping[str, Any]) -> str:
+    """What the points of the curves count: vectors have no tokens."""
+    return "examples" if (train.get("config") or {}).get("features") else "tokens"
+
+
+def _accuracies(train: Mapping[str, Any]) -> dict[str, Any]:
+    arms = {name: _accuracy_arm(arm) for name, arm in train["arms"].items()}
+    baseline = (train.get("baseline") or {}).get("accuracy")
+    paired = train.get("paired_accuracy") or {}
+    return {**train, "measure": ACCURACY, "arms": arms, "baseline": baseline, "paired": paired}
+
+
+def _accuracy_arm(arm: Mapping[str, Any]) -> dict[str, Any]:
+    points = [{"tokens": point["tokens"], **point["accuracy"]} for point in arm.get("curve") or []]
+    return {**arm, "curve": points, "final": (arm.get("final") or {}).get("accuracy")}
