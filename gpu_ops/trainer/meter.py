@@ -30,9 +30,10 @@ class Meter:
         self._add(kind, time.perf_counter() - wall)
         self._add("cpu", time.process_time() - cpu)
 
-    def trained(self, batch: Batch) -> None:
-        """A forward and a backward pass over these rows; the output layer's are of learned targets only."""
-        self._add("flops", self._flops(batch, self.model))
+    def trained(self, batch: Batch, model: Any = None) -> None:
+        """A forward and a backward pass over these rows, of another model than the run's if one is given; the
+        output layer's are of learned targets only."""
+        self._add("flops", self._flops(batch, self.model if model is None else model))
 
     def looked(self, batch: Batch, model: Any) -> None:
         """A forward pass of this model alone: a third."""

@@ -12,6 +12,7 @@ from torch import nn
 from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.joint import TwoHeads, with_language_head
 
 
 def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequence[str] = ()) -> Any:
@@ -22,7 +23,10 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequ
     if config.init is not None and not Path(config.init).is_dir():
         raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
     if config.objective == "classification":
-        return build_classifier(config, classes, vocab, seed).to(device)
+        classifier = build_classifier(config, classes, vocab, seed)
+        if config.joint:
+            classifier = with_language_head(classifier, config, vocab, seed)
+        return classifier.to(device)
     if config.init is None:
         assert isinstance(config.model, LlamaShape)  # TrainConfig sees to it
         network = from_shape(config.model, vocab, config.seq_len, seed)
@@ -67,6 +71,7 @@ def flops_per_token(network: Any, seq_len: int) -> int:
     """
     if isinstance(network, Mlp):
         return 6 * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
+    network = network.classifier if isinstance(network, TwoHeads) else network
     text = network.config.get_text_config()
     looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
     matrices = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)

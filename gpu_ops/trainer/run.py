@@ -10,11 +10,14 @@ from typing import Any
 
 from gpu_ops.trainer import checkpoint, network
 from gpu_ops.trainer.draw import Draw
+from gpu_ops.trainer.early import best, is_over
 from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.joint import Joint
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.probe import Passages, probe
 from gpu_ops.trainer.select.build import build as selector
 from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
@@ -40,7 +43,7 @@ def train(
     steps = 0 if job.untrained else run.draw.schedule.steps
     evals = set(job.config.eval_steps(steps))
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-        while step < steps:
+        while step < steps and not is_over(run.curve, job.config.early_stop):
             if stop():
                 raise Stopped(f"{job.name} after step {step}")
             with run.meter.timing("training"):
@@ -50,13 +53,15 @@ def train(
             progress(_event(run, step, row["loss"]))
             if step in evals:
                 _log(metrics, _evaluate(run, step))
+                if _is_best(run):
+                    _export_model(run, folder / "model")
             if _checkpoint_due(run, step, evals):
                 metrics.flush()
                 _save(run, step)
         if not run.curve:
             _log(metrics, _evaluate(run, step))
     result = _result(run, step)
-    if not job.untrained:
+    if not job.untrained and _kept(run) == len(run.curve) - 1:
         _export_model(run, folder / "model")
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -81,6 +86,8 @@ def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
         held=load_held(job),
         meter=Meter(model, device),
         reference=Reference.of(job, model, device),
+        joint=Joint.of(job, model, model),
+        probe=None if job.probe is None else Passages.load(job.probe),
     )
     state = checkpoint.read_state(folder / "checkpoints")
     if state is None or state["identity"] != job.identity:
@@ -105,9 +112,17 @@ def _truncate(path: Path, step: int) -> None:
 def _evaluate(run: Sitting, step: int) -> dict[str, Any]:
     with run.meter.timing("evaluation"):
         scores = run.objective.evaluate(run.model, run.held, run.device)
+        if run.probe is not None:
+            scores |= probe(run.model, run.probe, run.device)
     point = {"tokens": run.draw.schedule.tokens_after(step), "flops": run.meter.flops, **scores}
     run.curve.append(point)
     return {"step": step, **point}
+
+
+def _is_best(run: Sitting) -> bool:
+    """Whether the last evaluation is the best one so far, and that one is wanted."""
+    rule = run.job.config.early_stop
+    return rule is not None and rule.keep == "best" and best(run.curve, rule.on) == len(run.curve) - 1
 
 
 def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
@@ -160,5 +175,14 @@ def _result(run: Sitting, step: int) -> dict[str, Any]:
         "tokens": tokens,
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
+        "steps": step,
+        "stopped": not run.job.untrained and step < run.draw.schedule.steps,
+        "kept": _kept(run),
         **run.meter.result(tokens),
     }
+
+
+def _kept(run: Sitting) -> int:
+    """The number of the evaluation of the model that is exported."""
+    rule = run.job.config.early_stop
+    return best(run.curve, rule.on) if rule is not None and rule.keep == "best" else len(run.curve) - 1

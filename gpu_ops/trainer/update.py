@@ -27,7 +27,7 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         group["lr"] = rate
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
     torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
-    loss, seen = _gradients(run, drawn)
+    loss, seen = _gradients(run, drawn, step)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
     if not math.isfinite(loss):
         raise FloatingPointError(
@@ -39,13 +39,14 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         run.draw.selector.learn(drawn.batch, seen)
     if run.reference is not None:
         run.reference.follow(run.network)
-    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), "flops": run.meter.flops, **drawn.told}
+    told = {**run.joint.told(run), **drawn.told}
+    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), "flops": run.meter.flops, **told}
 
 
-def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
-    """Adds up the gradient of sum(weight * loss) / targets, however the rows are shared among processes and
-    micro-batches. Returns that number, and what the forward passes said of the rows, without their
-    weights."""
+def _gradients(run: Sitting, drawn: Drawn, step: int) -> tuple[float, Scores]:
+    """Adds up the gradient of sum(weight * loss) / targets and of the further parts' losses, however the rows
+    are shared among processes and micro-batches. Returns the first number, and what the forward passes said
+    of the rows, without their weights."""
     own = run.world.own(drawn.batch)
     batch, weights = drawn.batch.take(own), drawn.weights[own].copy()
     bounded = run.draw.selector is not None and "bound" in run.draw.selector.observes
@@ -57,13 +58,15 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
             with precision(run.job.config, run.device):
                 logits = run.objective.logits(run.model, rows, run.device)
                 losses = by_row(logits.losses())
+                joint = run.joint.loss(run, step, k, len(pieces))
             bounds = logits.bounds() if bounded else torch.zeros_like(losses)
             if drawn.weigh is not None:
                 means = losses.detach().double().cpu().numpy() / np.maximum(rows.learned, 1)
                 weights[piece] *= drawn.weigh(means)
             weight = torch.from_numpy(weights[piece] / drawn.targets).to(run.device, torch.float32)
+            whole = (losses * weight).sum() + (0.0 if joint is None else joint)
             # Gradients are averaged over the processes, and are to be summed.
-            ((losses * weight).sum() * run.world.size).backward()  # type: ignore[no-untyped-call]
+            (whole * run.world.size).backward()  # type: ignore[no-untyped-call]
         found.append((losses.detach(), bounds))
     run.meter.trained(drawn.batch)
     columns = [torch.cat(parts).double().cpu().numpy() for parts in zip(*found, strict=True)]
