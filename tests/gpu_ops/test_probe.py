@@ -17,6 +17,7 @@ from gpu_ops.trainer import network, run
 from gpu_ops.trainer.compare import Arm, _jobs, compare
 from gpu_ops.trainer.config import EarlyStop, LlamaShape, ProbeConfig, TrainConfig
 from gpu_ops.trainer.early import best, is_over
+from gpu_ops.trainer.evaluate import evaluate
 from gpu_ops.trainer.probe import Passages, probe, read_passages
 from gpu_ops.trainer.stream import Vocabulary
 
@@ -35,10 +36,10 @@ def write(folder: Path, texts: list[str], domains: list[str] | None = None) -> s
 
 
 def generated(model, ids: torch.Tensor, count: int) -> torch.Tensor:
-    for _ in range(count):
-        following = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1)
-        ids = torch.cat([ids, following[:, None]], dim=1)
-    return ids
+    """As transformers does it, beyond the end of a text."""
+    model.generation_config.eos_token_id = None
+    more = {"do_sample": False, "max_new_tokens": count, "pad_token_id": 0}
+    return model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **more)
 
 
 def test_exactly_what_greedy_decoding_continues_is_known_by_heart(tmp_path):
@@ -144,8 +145,6 @@ def test_a_run_that_overfits_stops_resumes_to_the_same_and_keeps_what_is_wanted(
     assert got["kept"] == len(losses) - (4 if keep == "best" else 1)
     again = network.build(TrainConfig(init=f"{jobs[1].folder}/model", tokens=1, seq_len=16), 512, 0, "cpu")
     held_out = run._prepare(jobs[1], "cpu")[0].held
-    from gpu_ops.trainer.evaluate import evaluate
-
     assert evaluate(again, held_out, "cpu")["macro"] == pytest.approx(losses[got["kept"]], rel=1e-5)
     table = compare(fields, arms, [0], held, str(tmp_path / "table"), 1)
     assert table["arms"]["random"]["final"]["macro"]["mean"] == losses[got["kept"]]
