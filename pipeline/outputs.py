@@ -49,6 +49,10 @@ def check_outputs(config: Config, graph: Graph) -> None:
     for name in train.inputs:
         if name not in graph.nodes and name not in ARMS:
             raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
+    for part in [p for own in (train.trainer, *train.arms.values()) for p in own.get("joint") or ()]:
+        name = part.get("input")
+        if name and name not in graph.nodes and name not in ARMS:
+            raise ConfigError(f"{config.where('train', 'joint')}: joint: no node {name!r} to read")
     check_train(config, train)
     _check_columns(config, graph, train)
 
