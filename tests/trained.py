@@ -97,7 +97,7 @@ def gradients(job: Job, alone: bool = False) -> dict[str, np.ndarray]:
     drawn = sitting.draw.next(
         0, lambda batch, needs: run.update.__globals__["_scores"](sitting, batch, needs)
     )
-    loss, _ = run.update.__globals__["_gradients"](sitting, drawn)
+    loss, _ = run.update.__globals__["_gradients"](sitting, drawn, 0)
     found = {n: full(p.grad).numpy() for n, p in sitting.network.named_parameters()}
     return {**found, "loss": np.array(loss)}
 
