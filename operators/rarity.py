@@ -28,9 +28,12 @@ class Rarity(Recipe):
     What to expect: of 85,005 documentation texts with V = 326,256 different words (mean 6.9 nats, standard
     deviation .51) buckets change the mean by .055 nats on average with 2**18, .015 with 2**20 (at most .50)
     and .004 with 2**22, and keep the order: Spearman with exact counts .994, .9986 and .9997. The sum sorts
-    as the characters do (.97), the mean does not (-.18). It is no stand-in for a language model: with the
-    loss of a small model of stories the mean correlates by -.44 (documentation), .06 (gsm8k), .22 (film
-    reviews) and .08 (Bible verses). No effect on training was measured here.
+    as the characters do (.97), the mean does not (-.18).
+
+    With the loss of a language model the mean agrees only where the model knows the domain: for a small model
+    of stories .62 by token and .77 by byte on stories that it wrote itself, but by token -.44 on
+    documentation, .06 on gsm8k, .22 on film reviews and .08 on Bible verses. No effect on training was
+    measured here.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
