@@ -1,6 +1,6 @@
 """Claim: a model learns more from the same tokens when easy texts come before hard ones.
 
-    python -m workflows.curriculum OUT [CORPUS ...] [--difficulty length,words,loss]
+    python -m workflows.curriculum OUT [CORPUS ...] [--difficulty length,rarity,loss]
         [--pacing sort,competence,linear,step] [--setting 'NAME={"lr": 0.001}'] [--seeds 5] [--full]
 
 A search over difficulty and pacing (Bengio et al. 2009; Platanios et al. 2019, arXiv 1903.09848). CORPUS is a
@@ -49,7 +49,8 @@ BASE, AGAIN, DEALT = "shuffled", "again", "dealt"
 # What a difficulty needs above it, and its column.
 DIFFICULTIES: dict[str, tuple[dict[str, Any], str]] = {
     "length": ({}, "length"),
-    "words": ({"words": {"op": "length_filter", "unit": "words", "min": 0}}, "words.length"),
+    "words": ({"lengths": {"op": "lengths"}}, "lengths.words"),
+    "rarity": ({"rarity": {"op": "rarity"}}, "rarity.rarity"),
     "loss": ({"loss": {"op": "lm_loss", "model": str(MODEL), "max_tokens": 256}}, "loss.loss_per_byte"),
 }
 PACINGS: dict[str, dict[str, Any]] = {
@@ -234,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("corpora", nargs="*", default=[str(SAMPLE)], metavar="CORPUS")
-    parser.add_argument("--difficulty", default="length,words,loss", help=", ".join(DIFFICULTIES))
+    parser.add_argument("--difficulty", default="length,rarity,loss", help=", ".join(DIFFICULTIES))
     parser.add_argument("--pacing", default="sort,competence,linear,step", help=", ".join(PACINGS))
     parser.add_argument("--setting", action="append", default=[], type=_setting, metavar="NAME=JSON")
     parser.add_argument("--megabytes", type=float, help="of text of each corpus: 0.4, and 50 with --full")
