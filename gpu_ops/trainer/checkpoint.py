@@ -115,7 +115,7 @@ def restore(
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Trained weights by name (what is frozen is as it was at step 0), moments by the number of their parameter."""
+    """Trained weights by name (others are as at step 0), moments by the number of their parameter."""
     found = {f"{WEIGHTS}{name}": p for name, p in network.named_parameters() if p.requires_grad}
     moments = {
         f"{MOMENTS}{index}.{name}": tensor

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from gpu_ops.kernels.document_mask import document_inputs
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
 from gpu_ops.trainer.precision import wide
@@ -55,7 +56,9 @@ class CausalLmObjective(Objective):
 
     def _logits(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
         ids = torch.from_numpy(batch.inputs).to(device)
-        return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]  # a prompt's come before
+        if batch.positions is None:
+            return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]  # a prompt's come before
+        return model(input_ids=ids, **document_inputs(torch.from_numpy(batch.positions).to(device))).logits
 
     def _token_losses(self, logits: torch.Tensor, batch: Batch, device: str) -> torch.Tensor:
         targets = torch.from_numpy(batch.targets).to(device)

@@ -20,7 +20,7 @@ from gpu_ops.trainer.optim import make_optimizer
 from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.sitting import Sitting
-from gpu_ops.trainer.stream import Stream
+from gpu_ops.trainer.text_feed import text_feed
 from gpu_ops.trainer.update import update
 from gpu_ops.trainer.world import Alone, World
 
@@ -45,7 +45,7 @@ def train(
     run, step = _prepare(job, device, world or Alone())
     log = folder / "metrics.jsonl" if run.world.first else Path(os.devnull)
     steps = 0 if job.untrained else run.draw.schedule.steps
-    evals = set(job.config.eval_steps(steps))
+    evals = set(run.draw.schedule.eval_steps(job.config.evals))
     with log.open("a", encoding="utf-8") as metrics:
         while step < steps:
             if run.world.any(stop()):
@@ -78,7 +78,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
     network_ = network.build(job.config, job.vocab, job.seed, device).train()
     meter = Meter(network_, device)  # which looks at the model before it may be taken apart
     model = world.wrap(network_)
-    feed = Stream(job.tokens, job.seed, job.shuffle)
+    feed = text_feed(job.tokens, job.seed, job.shuffle, job.config)
     run = Sitting(
         job=job,
         world=world,

@@ -19,7 +19,7 @@ from gpu_ops.trainer.sitting import Sitting
 def update(run: Sitting, step: int) -> dict[str, Any]:
     """Step number `step` of a run. All that is random in it is a function of (seed, step)."""
     config, steps = run.job.config, run.draw.schedule.steps
-    rate = learning_rate(step, steps, config)
+    rate = learning_rate(run.draw.schedule.position(step), steps, config)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
