@@ -92,12 +92,13 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         meter=Meter(network_, device),
     )
     state = checkpoint.read_state(folder / "checkpoints")
-    usable = state is not None and state["identity"] == job.identity
+    if state is not None and state["identity"] != job.identity:
+        state = None
     world.wait()  # everyone has looked
     if world.first:
-        _tidy(folder, state["step"] if usable else None)
+        _tidy(folder, None if state is None else state["step"])
     world.wait()
-    if not usable:
+    if state is None:
         return run, 0
     arrays = checkpoint.restore(folder / "checkpoints", network_, run.optimizer, world)
     run.draw.restore(state["draw"], arrays)
