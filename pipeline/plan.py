@@ -52,6 +52,7 @@ class Plan:
     manifests: Mapping[str, Manifest]
     convert: Sequence[ConvertTask]
     lines: Sequence[Line]
+    orders: Sequence[str]  # for every export: the column that it is sorted by, or nothing
 
     def text(self) -> str:
         """The plan for a reader; the same config, data and store give the same text."""
@@ -88,7 +89,10 @@ class Plan:
 
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
-        lines = [f"export: {e.input or last} -> {e.path} ({e.format})" for e in self.config.exports]
+        lines = [
+            f"export: {e.input or last} -> {e.path} ({e.format}{order and f', in the order of {order}'})"
+            for e, order in zip(self.config.exports, self.orders, strict=True)
+        ]
         if (train := self.config.train) is not None:
             lines.append(
                 f"train: {train.input} beside {', '.join([*train.compare, *train.arms]) or 'nothing'}"
@@ -153,7 +157,15 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     check_folders(config, found, store)
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
-    return Plan(config, store, found, convert, lines)
+    return Plan(config, store, found, convert, lines, _orders(config, graph))
+
+
+def _orders(config: Config, graph: Graph) -> list[str]:
+    """The column by which each export is sorted, empty where the rows stay in the source's order."""
+    last = config.nodes[-1].name if config.nodes else ""
+    inputs = [export.input or last for export in config.exports]
+    found = [graph.order_above(name) if name in graph.nodes else None for name in inputs]
+    return ["" if column is None else f"{column.node}.{column.name}" for column in found]
 
 
 def _manifest(

@@ -116,8 +116,8 @@ def restore(
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Weights by name, moments by the number of their parameter."""
-    found = {f"{WEIGHTS}{name}": p for name, p in network.named_parameters()}
+    """Trained weights by name (what is frozen is as it was at step 0), moments by the number of their parameter."""
+    found = {f"{WEIGHTS}{name}": p for name, p in network.named_parameters() if p.requires_grad}
     moments = {
         f"{MOMENTS}{index}.{name}": tensor
         for index, parameter in enumerate(_parameters(optimizer))

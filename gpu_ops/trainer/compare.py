@@ -80,7 +80,7 @@ def compare(
         "paired": summary.paired(by_arm),
         "resources": summary.resources(trained),
         "baseline": baseline["curve"][0],
-        "config": config.model_dump(),
+        "config": config.model_dump(mode="json"),
         "warnings": summary.warnings(by_arm),
     }
     write_json(Path(out) / "compare.json", table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,13 @@ class LlamaShape(_Fields):
         return self
 
 
+class LastLayers(_Fields):
+    """The last blocks, the norm after them, and the output layer where it is not the embedding."""
+
+    last: Count
+    """Number of blocks that are trained."""
+
+
 class Parallel(_Fields):
     """Processes that train one model together. What they compute does not depend on how many there are, but
     for the order of sums, and for dropout, which every process draws for its own rows."""
@@ -59,7 +66,7 @@ class Parallel(_Fields):
 
 
 class TrainConfig(_Fields):
-    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+    """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
 
     `device`, `threads`, `parallel`, `data_workers`, `checkpoint_every` and `checkpoints_kept` are execution:
     they do not make another run.
@@ -71,6 +78,17 @@ class TrainConfig(_Fields):
     """A model from scratch."""
     tokenizer: str | None = None
     """Folder with tokenizer.json; the one in `init` when not given."""
+    trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
+    """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
+    blocks from the end; or regular expressions that are looked for in the names of weights."""
+    peft: dict[str, Any] | None = None
+    """A configuration of peft by its own names, with peft_type LORA, ADALORA, IA3, PROMPT_TUNING, ...: the
+    model is frozen and an adapter trained; it is written to `adapter/`."""
+    merge: bool = False
+    """Whether a trained adapter is also merged into the model, which is written to `model/`."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
+    third more operations, the same gradients."""
     tokens: Count
     """Training tokens, rounded up to whole steps; smaller data repeats."""
     seq_len: Annotated[int, Field(ge=2)] = 128
@@ -79,14 +97,26 @@ class TrainConfig(_Fields):
     """Sequences of one step."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor needs far less memory; its `lr` is relative to the size of the weights (torch's default is
+    0.01)."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW's averages of gradients and of their squares."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's addend to the denominator."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; wsd (warm-up, stable, decay; Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395): constant, then linear over the last fifth of the steps."""
     lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that it ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only: not on norms and biases."""
+    decay_embeddings: bool = True
+    """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
     evals: Count = 4
@@ -116,6 +146,12 @@ class TrainConfig(_Fields):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
         if self.model is not None and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
+            raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.peft is None:
+            raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+            raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
         return self
 
     @property

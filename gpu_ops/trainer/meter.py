@@ -12,6 +12,7 @@ import torch
 
 from gpu_ops.trainer import network
 from gpu_ops.trainer.batch import Batch
+from gpu_ops.trainer.flops import cost
 
 
 class Meter:
@@ -21,7 +22,7 @@ class Meter:
     def __init__(self, model: Any, device: str) -> None:
         self.model, self.device = model, device
         self.spent: dict[str, float] = {}
-        self._by_length: dict[int, int] = {}
+        self._cost = cost(model)
 
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:
@@ -32,21 +33,23 @@ class Meter:
 
     def trained(self, batch: Batch) -> None:
         """A forward and a backward pass over these rows."""
-        self._add("flops", batch.tokens * self._flops(batch.inputs.shape[1]))
+        self._add("flops", len(batch) * self._flops(batch.inputs.shape[1], learning=True))
 
     def looked(self, batch: Batch) -> None:
-        """A forward pass alone: a third."""
-        self._add("looking_flops", batch.tokens * self._flops(batch.inputs.shape[1]) / 3)
+        """A forward pass alone."""
+        self._add("looking_flops", len(batch) * self._flops(batch.inputs.shape[1], learning=False))
 
     @property
     def flops(self) -> float:
         """Of all that was done to train, forward passes to choose by included."""
         return self.spent.get("flops", 0.0) + self.spent.get("looking_flops", 0.0)
 
-    def _flops(self, seq_len: int) -> int:
-        if seq_len not in self._by_length:
-            self._by_length[seq_len] = network.flops_per_token(self.model, seq_len)
-        return self._by_length[seq_len]
+    def _flops(self, seq_len: int, learning: bool) -> float:
+        """Of one row."""
+        if self._cost is not None:
+            return self._cost.of_row(seq_len) if learning else self._cost.of_looking(seq_len)
+        whole = network.flops_per_token(self.model, seq_len) * seq_len
+        return whole if learning else whole / 3
 
     def _add(self, kind: str, amount: float) -> None:
         self.spent[kind] = self.spent.get(kind, 0.0) + amount
@@ -57,6 +60,7 @@ class Meter:
         on_gpu = self.device.startswith("cuda")
         return {
             "parameters": network.parameters(self.model),
+            "trained_parameters": network.trained_parameters(self.model),
             "model_bytes": network.model_bytes(self.model),
             "flops": self.flops,
             "looking_flops": self.spent.get("looking_flops", 0.0),

@@ -11,6 +11,7 @@ from torch import nn
 from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.precision import weights_dtype
+from gpu_ops.trainer.tuning import tuned
 
 
 def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
@@ -30,7 +31,18 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
         raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
-    return network.to(device, weights_dtype(config))
+    whole = tuned(network, config, seed)
+    if config.activation_checkpointing:
+        _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
+    return whole.to(device, weights_dtype(config))
+
+
+def _checkpoint_activations(network: Any) -> None:
+    """transformers changed the name of what turns it on."""
+    if not network.supports_gradient_checkpointing:
+        raise ValueError(f"{type(network).__name__} has no activation checkpointing; leave it out")
+    enable = getattr(network, "activation_checkpointing_enable", None)
+    (enable or network.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def from_shape(shape: LlamaShape, vocab: int, seq_len: int, seed: int) -> Any:
@@ -59,14 +71,19 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def trained_parameters(network: nn.Module) -> int:
+    """Number of those that learn."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
 def model_bytes(network: nn.Module) -> int:
     """Bytes of the parameters as they lie in memory and on disk."""
     return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
 def flops_per_token(network: Any, seq_len: int) -> int:
-    """Floating-point operations to train on one token: 6 N + 12 L d T (Chowdhery et al. 2022, PaLM,
-    appendix B), with full, not causal, attention.
+    """Floating-point operations to train on one token where all is trained (else `flops.cost`): 6 N +
+    12 L d T (Chowdhery et al. 2022, PaLM, appendix B), with full, not causal, attention.
 
     N: the entries of all matrices that are multiplied: no norms, no embedding look-ups, but the
     output layer, also where it is tied to the embedding. L layers, d width of all heads, T tokens.

@@ -54,7 +54,8 @@ class CausalLmObjective(Objective):
         return evaluate(model, held, device)
 
     def _logits(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        return model(input_ids=torch.from_numpy(batch.inputs).to(device), use_cache=False).logits
+        ids = torch.from_numpy(batch.inputs).to(device)
+        return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]  # a prompt's come before
 
     def _token_losses(self, logits: torch.Tensor, batch: Batch, device: str) -> torch.Tensor:
         targets = torch.from_numpy(batch.targets).to(device)

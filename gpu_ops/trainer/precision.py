@@ -44,7 +44,6 @@ class Precision:
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip).item()
         self.scaler.step(optimizer)
         self.scaler.update()
-        optimizer.zero_grad()
         if not self.scaler.is_enabled():
             return {"gradient_norm": norm}
         scale = self.scaler.get_scale()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from gpu_ops.trainer import checkpoint, network
+from gpu_ops.trainer import checkpoint, network, tuning
 from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.evaluate import HeldOut
 from gpu_ops.trainer.files import write_json
@@ -64,7 +64,7 @@ def train(
             _log(metrics, _evaluate(run, step))
     result = _result(run, step)
     if not job.untrained:
-        _export_model(run, folder / "model")
+        _export_model(run, folder)
     if run.world.first:
         write_json(folder / "result.json", result)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -76,6 +76,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
     """The run at its last checkpoint, or at step 0; what other settings left in the folder goes."""
     folder = Path(job.folder)
     network_ = network.build(job.config, job.vocab, job.seed, device).train()
+    meter = Meter(network_, device)  # which looks at the model before it may be taken apart
     model = world.wrap(network_)
     feed = Stream(job.tokens, job.seed, job.shuffle)
     run = Sitting(
@@ -89,7 +90,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         precision=Precision(job.config, device),
         draw=Draw(feed, Schedule.of(job.config, feed.unit)),
         held=HeldOut.load(job.held),
-        meter=Meter(network_, device),
+        meter=meter,
     )
     state = checkpoint.read_state(folder / "checkpoints")
     if state is not None and state["identity"] != job.identity:
@@ -102,6 +103,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         return run, 0
     arrays = checkpoint.restore(folder / "checkpoints", network_, run.optimizer, world)
     run.draw.restore(state["draw"], arrays)
+    tuning.restore(network_, arrays)
     run.precision.restore(state["precision"])
     run.curve, run.meter.spent = state["curve"], state["spent"]
     return run, state["step"]
@@ -155,15 +157,23 @@ def _checkpoint_due(run: Sitting, step: int, evals: set[int]) -> bool:
 
 
 def _export_model(run: Sitting, folder: Path) -> None:
-    """The trained model as a Hugging Face folder, tokenizer included."""
+    """The trained model as a Hugging Face folder `model`, tokenizer included; an adapter as peft's folder
+    `adapter`, and merged into `model` where that is wanted."""
     weights = run.world.gathered(run.network)
     if not run.world.first:
         return
-    run.network.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
+    given = {} if weights is None else {"state_dict": weights}
+    trained = run.network
+    if tuning.is_adapted(trained):
+        trained.save_pretrained(folder / "adapter", **given)
+        if not run.job.config.merge:
+            return
+        trained, given = trained.merge_and_unload(), {}
+    trained.save_pretrained(folder / "model", **given)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
-            (folder / name).write_bytes(source.read_bytes())
+            (folder / "model" / name).write_bytes(source.read_bytes())
 
 
 def _save(run: Sitting, step: int, metrics: IO[str]) -> None:
@@ -175,6 +185,7 @@ def _save(run: Sitting, step: int, metrics: IO[str]) -> None:
     state |= {"curve": run.curve, "spent": run.meter.spent}
     folder = Path(run.job.folder) / "checkpoints"
     kept = run.job.config.checkpoints_kept
+    arrays = {**arrays, **tuning.state(run.network)}
     checkpoint.save(folder, step, run.network, run.optimizer, state, arrays, run.world, kept)
 
 

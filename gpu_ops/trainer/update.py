@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gpu_ops.trainer import tuning
 from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.draw import Drawn
 from gpu_ops.trainer.schedule import learning_rate
@@ -29,6 +30,9 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
             f"{run.job.name}: the loss is {loss} at step {step + 1}; lower lr ({config.lr})"
         )
     told = run.precision.step(run.model, run.optimizer, config.clip)
+    if not told.get("skipped"):
+        tuning.after_step(run.network, step)
+    run.optimizer.zero_grad()
     if run.draw.selector is not None:
         run.draw.selector.learn(drawn.batch, losses / np.maximum(drawn.batch.learned, 1))
     return {"loss": loss, "lr": rate, **told, **drawn.told}
@@ -48,7 +52,9 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
                 found = run.objective.losses(run.model, batch.take(piece), run.device)
             weight = torch.from_numpy(weights[piece] / drawn.targets).to(found)
             # Gradients are averaged over the processes, and are to be summed.
-            run.precision.backward((found * weight).sum() * run.world.size)
+            whole = (found * weight).sum() * run.world.size
+            more = tuning.penalty(run.network) if k == 0 else None
+            run.precision.backward(whole if more is None else whole + more)
         losses.append(found.detach())
     run.meter.trained(drawn.batch)
     summed = run.world.joined(torch.cat(losses).double().cpu().numpy(), len(drawn.batch))
