@@ -35,6 +35,11 @@ class Ahead:
             self._start(number + 1)
         return self._read(number) if found is None else found.result()
 
+    @property
+    def coming(self) -> set[int]:
+        """The numbers that are in the making."""
+        return set(self._coming)
+
     def close(self) -> None:
         """Ends the threads."""
         if self._pool is not None:

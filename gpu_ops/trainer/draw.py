@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_ops.trainer.ahead import Ahead
 from gpu_ops.trainer.batch import IGNORED, Batch, Feed
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.select.selector import Arrays, Chosen, Floats, Scores, Selector
@@ -42,6 +43,10 @@ class Draw:
     number: int = 0
     skipped: set[int] = field(default_factory=set)
     waiting: list[tuple[int, int, float]] = field(default_factory=list)
+    workers: int = 0  # threads that read ahead
+
+    def __post_init__(self) -> None:
+        self.ahead = Ahead(self.feed, self.schedule.place, self.skipped, self.workers)
 
     def next(self, step: int, score: Score) -> Drawn:
         """The rows of a step. `score` is asked for what the selector needs."""
@@ -71,7 +76,7 @@ class Draw:
 
     def read(self, number: int) -> Batch:
         """The candidates of one batch."""
-        return self.feed.batch(*self.schedule.place(number))
+        return self.ahead.read(number)
 
     def skip(self, numbers: Iterable[int]) -> None:
         """These batches will not come; call it on a state from before them."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,7 +47,7 @@ def train(
     log = folder / "metrics.jsonl" if run.world.first else Path(os.devnull)
     steps = 0 if job.untrained else run.draw.schedule.steps
     evals = set(job.config.eval_steps(steps))
-    with log.open("a", encoding="utf-8") as metrics:
+    with log.open("a", encoding="utf-8") as metrics, closing(run.draw.ahead):
         while step < steps:
             if run.world.any(stop()):
                 raise Stopped(f"{job.name} after step {step}")
@@ -88,7 +89,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         optimizer=make_optimizer(model, job.config),
         objective=CausalLmObjective(),
         precision=Precision(job.config, device),
-        draw=Draw(feed, Schedule.of(job.config, feed.unit)),
+        draw=Draw(feed, Schedule.of(job.config, feed.unit), workers=job.config.data_workers),
         held=HeldOut.load(job.held),
         meter=meter,
     )
