@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_select import candidates
 
 Ints = npt.NDArray[np.int64]
 DECAY = 0.2  # share of the steps over which wsd falls
@@ -19,19 +20,26 @@ DECAY = 0.2  # share of the steps over which wsd falls
 @dataclass(frozen=True)
 class Schedule:
     """rows, seq_len: (S,) of every step. candidates: rows that are looked at for one that is trained on.
-    unit: what places in the data count."""
+    unit: what places in the data count. scale: tokens that are counted for one of a row's `seq_len`."""
 
     rows: Ints
     seq_len: Ints
     candidates: int
     unit: Literal["tokens", "rows"]
+    scale: float = 1.0
 
     @staticmethod
-    def of(config: TrainConfig, unit: Literal["tokens", "rows"] = "tokens") -> Schedule:
-        """As many steps as the budget of tokens takes, the last one whole."""
-        steps = -(-config.tokens // (config.batch_size * config.seq_len))
+    def of(
+        config: TrainConfig,
+        unit: Literal["tokens", "rows"] = "tokens",
+        budget: float | None = None,
+        scale: float = 1.0,
+    ) -> Schedule:
+        """As many steps as the budget (of rows; by default `tokens`) takes, the last one whole."""
+        budget = (config.tokens or 0) / config.seq_len if budget is None else budget
+        steps = math.ceil(budget / config.batch_size)
         rows, seq_len = (np.full(steps, size, np.int64) for size in (config.batch_size, config.seq_len))
-        return Schedule(rows, seq_len, 1, unit)
+        return Schedule(rows, seq_len, candidates(config.select), unit, scale)
 
     @property
     def steps(self) -> int:
@@ -39,7 +47,7 @@ class Schedule:
 
     def tokens_after(self, step: int) -> int:
         """Tokens of the rows that are trained on in the first steps."""
-        return int(self._trained[step])
+        return round(float(self._trained[step]) * self.scale)
 
     def place(self, number: int) -> tuple[int, int, int]:
         """(start, rows, tokens of a row) of the data's batch of that number. Those beyond the last step, for

@@ -43,8 +43,12 @@ def test_gradients_are_those_of_one_process(tmp_path, pair, kind, rows, micro):
         assert relative(list(got.values()), list(want.values())) < 1e-6
 
 
+SELECTIONS = [None, {"kind": "selective_backprop"}, {"kind": "gradient_bound"}]
+
+
+@pytest.mark.parametrize("select", SELECTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kind):
+def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kind, select):
     fields = config_of(
         batch_size=5, micro_batch=2, tokens=20 * 5 * 16, dtype="float64", parallel=Parallel(kind=kind)
     )
@@ -59,7 +63,10 @@ def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kin
     for name, weight in expected.items():
         assert weight.dtype == torch.float64
         assert (got[name] - weight).abs().max() < 1e-10 * weight.abs().max()
-    assert len(rows_of(both, "loss")) == 20
+    figures, expected_figures = (rows_of(j, "loss", "gradient_norm", "batches") for j in (both, alone))
+    assert len(figures) == 20
+    for row, other in zip(figures, expected_figures, strict=True):
+        assert row == pytest.approx(other, rel=1e-9)
 
 
 CHANGES = [("ddp", "ddp"), ("fsdp", "fsdp"), ("fsdp", "one"), ("one", "fsdp")]
