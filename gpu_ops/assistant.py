@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from gpu_ops.kernels.assistant import gram_matrix, sure
 from gpu_ops.kernels.linear import fitted
 from operators.contract import (
     DROP,
@@ -105,7 +106,7 @@ class Assistant(FitOp, Telling):
         """Artifact: `coef` (buckets,), `intercept` (1,); `scored` rows learnt from, `nontrivial` their share,
         `auc` (2,) held out, of the label and of a loss above the median (NaN where there is one class)."""
         offsets, grams, loss, luck = self._gather(rows)
-        x = self._matrix(offsets, grams)
+        x = gram_matrix(offsets, grams, self.buckets)
         hard = np.ones(len(loss), bool)
         if len(loss) and loss.min() < loss.max():
             scaled = loss / np.abs(loss).max()  # squares of huge losses would overflow
@@ -113,7 +114,7 @@ class Assistant(FitOp, Telling):
         held = uniform(_STREAM, luck) < _HELD_OUT
         auc = np.full(2, np.nan)
         if held.any() and not held.all():
-            score = self._predict(x[held], *self._learn(x[~held], hard[~held]))
+            score = sure(x[held], *self._learn(x[~held], hard[~held]))
             auc = np.array([_auc(hard[held], score), _auc(loss[held] > np.median(loss), score)])
         coef, intercept = self._learn(x, hard)
         share = np.array([hard.mean() if len(hard) else 1.0])
@@ -127,8 +128,8 @@ class Assistant(FitOp, Telling):
         }
 
     def columns(self, batch: pa.RecordBatch, state: Artifact) -> Columns:
-        x = self._matrix(*self._ngrams(batch.column("text")))
-        p = self._predict(x, state["coef"], float(state["intercept"][0]))
+        x = gram_matrix(*self._ngrams(batch.column("text")), self.buckets)
+        p = sure(x, state["coef"], float(state["intercept"][0]))
         out: dict[str, pa.Array] = {"p_nontrivial": pa.array(p)}
         if not self.mark:
             stays = self.gamma + (1 - self.gamma) * p
@@ -169,20 +170,6 @@ class Assistant(FitOp, Telling):
             ends = np.minimum(ends, starts + self.max_bytes)
         return list_ngrams(data, starts, ends, orders_wanted(self.ngrams), self.buckets)
 
-    def _matrix(self, offsets: Any, grams: Any) -> Any:
-        """(n, buckets) sparse: log(1 + count), each row of length 1."""
-        from scipy import sparse
-
-        ones = np.ones(len(grams))
-        x = sparse.csr_matrix((ones, grams.astype(np.int32), offsets), (len(offsets) - 1, self.buckets))
-        x.sum_duplicates()
-        x.data = np.log1p(x.data)
-        starts = x.indptr[:-1]
-        squares = np.concatenate([x.data**2, np.zeros(1)])
-        norm = np.sqrt(np.where(np.diff(x.indptr) > 0, np.add.reduceat(squares, starts), 1.0))
-        x.data /= np.repeat(norm, np.diff(x.indptr))
-        return x
-
     def _learn(self, x: Any, hard: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
         """Coefficients and intercept in nats; of one class alone an intercept that is sure of it."""
         if not hard.any() or hard.all():
@@ -191,10 +178,6 @@ class Assistant(FitOp, Telling):
 
         model = fitted(LogisticRegression(C=1 / self.regularisation, max_iter=200), x, hard.astype(np.int64))
         return model.coef_[0].astype(np.float64), float(model.intercept_[0])
-
-    def _predict(self, x: Any, coef: Floats, intercept: float) -> Floats:
-        with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-(x @ coef + intercept)))
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: Floats) -> float:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from operators.contract import Explained
-from pipeline.config import Config
+from pipeline.config import Config, ExportConfig
+from pipeline.export import there
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
 from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
-from pipeline.outputs import check_folders, check_outputs
+from pipeline.outputs import check_folders, check_outputs, folder_of
+from pipeline.packed import PACKED, explain
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
 from pipeline.tasks import artifact_name
@@ -55,7 +57,7 @@ class Plan:
     orders: Sequence[str]  # for every export: the column that it is sorted by, or nothing
 
     def text(self) -> str:
-        """The plan for a reader; the same config, data and store give the same text."""
+        """The plan for a reader; the same config, data, store and exports give the same text."""
         parts = [self._sources(), _table(self.lines), self._explained(), self._outputs(), self._total()]
         return "\n\n".join(part for part in parts if part)
 
@@ -90,7 +92,8 @@ class Plan:
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
         lines = [
-            f"export: {e.input or last} -> {e.path} ({e.format}{order and f', in the order of {order}'})"
+            f"export: {e.input or last} -> {e.path} "
+            f"({self._format(e)}{order and f', in the order of {order}'})"
             for e, order in zip(self.config.exports, self.orders, strict=True)
         ]
         if (train := self.config.train) is not None:
@@ -98,6 +101,11 @@ class Plan:
                 f"train: {train.input} beside {', '.join([*train.compare, *train.arms]) or 'nothing'}"
             )
         return "\n".join(lines)
+
+    def _format(self, export: ExportConfig) -> str:
+        if export.format != PACKED:
+            return export.format
+        return explain(export, there(folder_of(self.config, export.path))[1])
 
     def _total(self) -> str:
         todo = [line for line in self.lines if line.todo is None or line.todo]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +14,17 @@ from pipeline.config import Config, NodeConfig, TrainSection
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError
-from pipeline.export import Export, identity, write_export
+from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
+from pipeline.progress import Progress
 from pipeline.store import key_of
 from pipeline.tasks import Done
-from pipeline.view import Alive
+from pipeline.units import short
+from pipeline.view import Alive, Column
 
 if TYPE_CHECKING:
+    from gpu_ops.trainer.config import TrainConfig
     from pipeline.run import Run
 
 # A token of any usual vocabulary is shorter than this on average, so that a sample of so many bytes
@@ -38,17 +43,17 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     from gpu_ops.trainer.compare import Arm, compare
     from gpu_ops.trainer.config import TrainConfig
 
-    config = TrainConfig(**_resolved(section.trainer, run.config.base))
+    config = TrainConfig(**resolved(section.trainer, run.config.base))
     seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
-    study = Study(run, engine, section, config.tokens)
+    study = Study(run, engine, section, config)
     holdout = study.holdout()
     arms = [
         Arm(name, {seed: study.folder(data, seed) for seed in seeds}, study.shuffled(data), settings)
         for name, (data, settings) in _arms(section, run.config.base).items()
     ]
-    run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {config.tokens:,} tokens each")
+    run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
-    return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
+    return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
 
 
 def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -56,14 +61,14 @@ def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, A
     found: dict[str, tuple[str, dict[str, Any]]] = {n: (n, {}) for n in [*section.compare, section.input]}
     for name, settings in section.arms.items():
         own = {key: value for key, value in settings.items() if key != "input"}
-        found[name] = (settings.get("input") or section.input, _resolved(own, base))
+        found[name] = (settings.get("input") or section.input, resolved(own, base))
     return found
 
 
-def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
+def resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     """Paths of checkpoints, tokenizers and data as seen from the config's folder, also in nested settings."""
     return {
-        name: _resolved(value, base)
+        name: resolved(value, base)
         if isinstance(value, dict)
         else str(base / value)
         if name in PATHS and value
@@ -72,28 +77,27 @@ def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     }
 
 
-def _shown(run: Run) -> Any:
-    """The trainer's progress as the run's."""
-    started: set[str] = set()
+def shown(progress: Progress) -> Callable[[dict[str, Any]], None]:
+    """The trainer's events as lines of a display."""
+    last: dict[str, int] = {}
 
     def show(event: dict[str, Any]) -> None:
         name = f"train {event['arm']}-{event['seed']}"
-        if name not in started:
-            started.add(name)
-            run.progress.start(name, event["steps"])
-            show.last[name] = 0  # type: ignore[attr-defined]
-        run.progress.advance(name, event["step"] - show.last[name])  # type: ignore[attr-defined]
-        show.last[name] = event["step"]  # type: ignore[attr-defined]
+        if name not in last:
+            progress.start(name, event["steps"], "steps")
+        progress.advance(name, event["step"] - last.get(name, 0))
+        last[name] = event["step"]
+        if event["step"] == event["steps"]:
+            progress.finish(name, f"loss {event['loss']:.3f}, {short(event['tokens_per_s'])} tokens/s")
 
-    show.last = {}  # type: ignore[attr-defined]
     return show
 
 
 class Study:
     """The exports that the arms of a comparison train on."""
 
-    def __init__(self, run: Run, engine: Engine, section: TrainSection, tokens: int) -> None:
-        self.run, self.engine, self.section, self.tokens = run, engine, section, tokens
+    def __init__(self, run: Run, engine: Engine, section: TrainSection, config: TrainConfig) -> None:
+        self.run, self.engine, self.section, self.trainer = run, engine, section, config
         # Training reads local files: a store elsewhere is mirrored to the folder of the config.
         store = run.store
         self.root = Path(store.root if store.is_local else run.config.base / ".tamis-train") / "train"
@@ -142,12 +146,25 @@ class Study:
         graph.build()
         wish = Wish("train/random", "random_key", {"seed": int(key_of(config.seed, "train/random")[:15], 16)})
         graph.add(wish, (self.reserved,))
-        budget = {"keep_weight": self.tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
-        cut = Wish(
-            "train/random/cut", "cut", {"by": "train/random.priority", "reason": "not_drawn", **budget}
-        )
+        by = {"by": "train/random.priority", "reason": "not_drawn"}
+        cut = Wish("train/random/cut", "cut", {**by, **self._needed()})
         graph.add(cut, ("train/random",))
         return graph, "train/random/cut"
+
+    def _needed(self) -> dict[str, Any]:
+        """The documents that a random arm needs for the budget, as `cut` takes it: for epochs as many as the
+        selection of the run has."""
+        trainer = self.trainer
+        if trainer.epochs is not None:
+            return {"keep_rows": self._rows_of_input()}
+        if trainer.objective == "classification" and trainer.examples is not None:
+            return {"keep_rows": trainer.examples}
+        tokens = trainer.tokens or (trainer.examples or 0) * trainer.seq_len
+        return {"keep_weight": tokens * MOST_BYTES_PER_TOKEN, "weight": f"{SIZE}.bytes"}
+
+    def _rows_of_input(self) -> int:
+        mark = Path(self.folder(self.section.input, 0)) / MARK
+        return int(json.loads(mark.read_text("utf-8"))["rows"])
 
     def _placebo(self, config: Config) -> tuple[Graph, str]:
         """The selection with its scores dealt to other documents at random."""
@@ -200,7 +217,8 @@ class Study:
         store, manifest = self.run.store, self.run.sources[MAIN]
         above = (node,) if alive.kind != "dropped" else graph.nodes[node].inputs
         edits = graph.edits(above)
-        plain = Export(store, manifest, alive, "", "parquet", order, {}, (), FILE_BYTES, edits=edits)
+        columns = self._columns(graph, node)
+        plain = Export(store, manifest, alive, "", "parquet", order, columns, (), FILE_BYTES, edits=edits)
         key = identity(plain)
         bounds: tuple[int, ...] = ()
         if order is not None:
@@ -212,6 +230,20 @@ class Study:
                 f"{self.run.config.where('train')}: {node} {what}, so there is nothing to train or test on"
             )
         return export.path
+
+    def _columns(self, graph: Graph, node: str) -> dict[str, Column]:
+        """The columns of nodes that are learned from, beside the source's own."""
+        names = [name for name in (self.trainer.label, self.trainer.features) if name]
+        found = {name: graph.column_above(name, node) for name in names}
+        return {name: column for name, column in found.items() if column.origin == "node"}
+
+
+def _budget(config: TrainConfig) -> str:
+    """What every run is trained for."""
+    for name in ("tokens", "examples"):
+        if (count := getattr(config, name)) is not None:
+            return f"{count:,} {name}"
+    return f"{config.epochs:g} epochs"
 
 
 def _seed(seed: int, number: int) -> int:

@@ -127,7 +127,7 @@ def load_sentence_model(
     extra: dict[str, int] = {}
     if prompt and any(isinstance(part, Pooling) and not part.include_prompt for part in network):
         encoded = fast.encode(prompt, add_special_tokens=False)
-        extra = {"prompt_length": len(_specials(fast)[0]) + len(encoded.ids)}
+        extra = {"prompt_length": len(specials(fast)[0]) + len(encoded.ids)}
 
     def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
         inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, **extra}
@@ -228,7 +228,7 @@ def _encoder(
 ) -> Encoder:
     fast, most = plain_tokenizer(model, tokenizer), longest_input(network, config)
     window = max_tokens or min(tokenizer.model_max_length, most)
-    before, after = _specials(fast)
+    before, after = specials(fast)
     if window > most:
         raise ValueError(f"{model}: max_tokens is {window}, but the model has {most} positions")
     if window <= len(before) + len(after):
@@ -244,7 +244,7 @@ def _encoder(
     return Encoder(forward, fast, before, after, pad, window, budget, device, network)
 
 
-def _specials(tokenizer: Any) -> tuple[Ids, Ids]:
+def specials(tokenizer: Any) -> tuple[Ids, Ids]:
     """The special tokens that the tokenizer puts before and after a text."""
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     whole = tokenizer.encode("a", add_special_tokens=True).ids

@@ -12,19 +12,21 @@ import numpy.typing as npt
 IGNORED = -100  # a target that nothing is learned from
 
 Ints = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Batch:
     """R rows of at most T tokens.
 
-    inputs: (R, T) tokens. targets: (R, T) the tokens to predict, IGNORED where there is none; (R,) the
-    classes of rows that are classified. rows: (R,) the number of each row in the data, the same in every
-    epoch; -1 where an epoch cuts its rows anew. lengths: (R,) tokens of rows that are padded at the end.
-    positions: (R, T) places within the own document, where documents do not see each other.
+    inputs: (R, T) tokens, or (R, D) vectors, each of which counts as one token. targets: (R, T) the tokens to
+    predict, IGNORED where there is none; (R,) the classes of rows that are classified. rows: (R,) the number
+    of each row in the data, the same in every epoch; -1 where an epoch cuts its rows anew. lengths: (R,)
+    tokens of rows that are padded at the end. positions: (R, T) places within the own document, where
+    documents do not see each other.
     """
 
-    inputs: Ints
+    inputs: Ints | Vectors
     targets: Ints
     rows: Ints
     lengths: Ints | None = None
@@ -41,7 +43,7 @@ class Batch:
     @property
     def tokens(self) -> int:
         """Tokens that the model reads, padding included."""
-        return self.inputs.size
+        return len(self) if self.inputs.dtype == np.float32 else self.inputs.size
 
     def take(self, index: npt.NDArray[np.integer]) -> Batch:
         """These rows, in this order; one may come more than once."""
@@ -71,7 +73,10 @@ def _wide(array: Ints, name: str, width: int) -> Ints:
 class Feed(Protocol):
     """Training data in a fixed, endless order. `unit` says what places count."""
 
-    unit: Literal["tokens", "rows"]
+    @property
+    def unit(self) -> Literal["tokens", "rows"]:
+        """What places count."""
+        ...
 
     @property
     def size(self) -> int:

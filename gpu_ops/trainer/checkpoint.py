@@ -44,11 +44,11 @@ def save(
     Raises OSError when it cannot be written."""
     world = world or Alone()
     partial = folder / PARTIAL
-    if world.first:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "tensors").mkdir(parents=True)
-    world.wait()
     try:
+        if world.first:
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / "tensors").mkdir(parents=True)
+        world.wait()
         world.save(_tensors(network, optimizer), partial / "tensors")
         world.wait()
         if world.first:
@@ -56,10 +56,11 @@ def save(
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         code = getattr(error, "errno", None) or errno.EIO
-        raise OSError(
-            code, f"the checkpoint of step {step} could not be written ({error}); the one before it is whole, "
-            "so that the same run goes on from there once there is room", str(folder)
-        ) from error  # fmt: skip
+        what = (
+            f"the checkpoint of step {step} could not be written ({error}); the one before it is whole: the "
+            "same run goes on from there once this is mended"
+        )
+        raise OSError(code, what, str(folder)) from error
     world.wait()
 
 

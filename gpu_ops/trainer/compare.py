@@ -10,16 +10,18 @@ from typing import Any
 
 from gpu_ops.trainer import summary
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.evaluate import held_out
+from gpu_ops.trainer.config_select import reference_folder
+from gpu_ops.trainer.feeds import data_warnings, gather
 from gpu_ops.trainer.files import content_key, write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
-from gpu_ops.trainer.stream import Vocabulary, tokenise
 
 VERSION = 2  # raised when the same run would give other losses
 # What does not make another run; of `init` and `tokenizer` the content enters by hash.
 EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
-EXECUTION |= {"init", "tokenizer"}
+EXECUTION |= {"energy", "log", "peak_flops", "init", "tokenizer"}
+NOT_IDENTITY: dict[str, Any] = {**dict.fromkeys(EXECUTION, True), "select": {"reference"}}
+SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
 BASELINE = "baseline"
 
 
@@ -78,10 +80,11 @@ def compare(
     table = {
         "arms": {name: summary.arm_summary(found) for name, found in by_arm.items()},
         "paired": summary.paired(by_arm),
+        **({"paired_accuracy": found} if (found := summary.paired(by_arm, "accuracy")) else {}),
         "resources": summary.resources(trained),
         "baseline": baseline["curve"][0],
         "config": config.model_dump(mode="json"),
-        "warnings": summary.warnings(by_arm),
+        "warnings": [*summary.warnings(by_arm), *data_warnings(jobs)],
     }
     write_json(Path(out) / "compare.json", table)
     return table
@@ -92,6 +95,8 @@ def _check(arms: Sequence[Arm], seeds: Sequence[int]) -> None:
     if not names or len(set(names)) < len(names) or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"needed are distinct arms and distinct seeds, got {names} and {list(seeds)}")
     for arm in arms:
+        if shared := sorted(SHARED & set(arm.settings)):
+            raise ValueError(f"arm {arm.name!r} cannot have {shared} of its own: losses would not compare")
         if not re.fullmatch(r"[\w.+-]+", arm.name) or arm.name == BASELINE:
             raise ValueError(f"an arm cannot be called {arm.name!r}; take letters, digits, _, . and -")
         missing = [seed for seed in seeds if seed not in arm.folders]
@@ -105,21 +110,18 @@ def _jobs(
     """The untrained model's evaluation, then every (arm, seed); each folder is tokenised once."""
     cache = out / "tokens"
     cache.mkdir(parents=True, exist_ok=True)
-    vocabulary = Vocabulary.load(config.tokenizer_folder)
-    held_key, held = held_out(holdout, vocabulary, config.seq_len, config.eval_bytes)
-    held_path = cache / f"{held_key}.npz"
-    held.save(held_path)
     folders = sorted({arm.folders[seed] for arm in arms for seed in seeds})
-    tokens = {folder: tokenise(folder, vocabulary, cache) for folder in folders}
+    material = gather(config, folders, holdout, cache)
+    held_key, held_path = material.held
 
     def job(arm: Arm, seed: int, untrained: bool) -> Job:
         own = arm.config(config)
-        key, path = tokens[arm.folders[seed]]
-        what = f"{VERSION} {own.model_dump_json(exclude=EXECUTION)} {held_key} {vocabulary.key}"
+        key, path = material.folders[arm.folders[seed]]
+        what = f"{VERSION} {own.model_dump_json(exclude=NOT_IDENTITY)} {held_key} {material.key}"
         identity = content_key(_model_files(own), f"{what} {key} {arm.shuffle} {seed} {untrained}")
         folder = str(out / f"{arm.name}-{seed}")
-        size = vocabulary.size
-        return Job(arm.name, seed, own, path, str(held_path), arm.shuffle, size, folder, untrained, identity)
+        fixed = (material.vocab, folder, untrained, identity, material.classes)
+        return Job(arm.name, seed, own, path, held_path, arm.shuffle, *fixed)
 
     baseline = Arm(BASELINE, arms[0].folders, False)
     pairs = [job(arm, seed, False) for seed in seeds for arm in arms]
@@ -127,12 +129,16 @@ def _jobs(
 
 
 def _model_files(config: TrainConfig) -> list[Path]:
-    folder = Path(config.init) if config.init else None
-    if folder is None:
-        return []
-    if not folder.is_dir():
-        raise FileNotFoundError(f"init: no checkpoint folder {str(folder)!r}")
-    return sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    """Those of the checkpoint to go on from and of the reference, where there are any."""
+    found: list[Path] = []
+    for name, given in (("init", config.init), ("reference", reference_folder(config.select))):
+        if given is None:
+            continue
+        folder = Path(given)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{name}: no checkpoint folder {given!r}")
+        found += sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    return found
 
 
 def _results(jobs: list[Job], pool: Pool, progress: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:

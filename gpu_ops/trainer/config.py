@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gpu_ops.trainer.config_select import SelectConfig
 from gpu_ops.trainer.ramps import LengthRamp, Ramp
 from operators.kernels.pacing import Pacing
 
@@ -44,6 +45,47 @@ class LlamaShape(_Fields):
         return self
 
 
+class SpikeRule(_Fields):
+    """When the loss jumps: go back to the last checkpoint, leave out the batches that did it, go on."""
+
+    window: Annotated[int, Field(ge=2)] = 100
+    """Steps whose losses say how much a loss varies."""
+    factor: Annotated[float, Field(gt=0)] = 8.0
+    """Robust standard deviations above the last losses' median at which an alarm is raised."""
+    wait: Count = 4
+    """Steps until an alarm is judged: a spike, or a change of the data."""
+    most: Count = 10
+    """Spikes after which the run stops with an error."""
+
+
+class Energy(_Fields):
+    """How electric energy is counted, and what it emits. No factor has a default: they differ tenfold."""
+
+    measure: Literal["codecarbon"] | None = None
+    """Estimate it with codecarbon (from the hardware's counters where there are any), or give `watts`."""
+    watts: Annotated[float, Field(gt=0)] | None = None
+    """Mean power of the machine while it trains."""
+    pue: Annotated[float, Field(ge=1)] | None = None
+    """Power usage effectiveness of the data centre: all of its energy by that of its computers."""
+    kg_co2e_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    """What the grid emits."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.measure is None) == (self.watts is None):
+            raise ValueError("give either `measure: codecarbon` or `watts`, the mean power of the machine")
+        return self
+
+
+class MlpShape(_Fields):
+    """A classifier of vectors: layers of ReLU with dropout, then one output a class."""
+
+    mlp: tuple[Count, ...]
+    """Widths of the hidden layers; none is a linear classifier."""
+    dropout: Share = 0.0
+    """Share of every hidden layer's numbers that a training step leaves out."""
+
+
 class LastLayers(_Fields):
     """The last blocks, the norm after them, and the output layer where it is not the embedding."""
 
@@ -77,10 +119,22 @@ class TrainConfig(_Fields):
 
     init: str | None = None
     """Folder of a checkpoint to go on from; or give `model` and `tokenizer`."""
-    model: LlamaShape | None = None
-    """A model from scratch."""
+    model: LlamaShape | MlpShape | None = None
+    """A model from scratch: a Llama (with a fresh head where it classifies), or a classifier of vectors."""
     tokenizer: str | None = None
     """Folder with tokenizer.json; the one in `init` when not given."""
+    objective: Literal["causal_lm", "classification"] = "causal_lm"
+    """What is learned: the next token, or the `label` of a document."""
+    label: str | None = None
+    """The column of labels (strings or integers) of a classification. Documents without one are left out."""
+    features: str | None = None
+    """The column of vectors (lists of numbers) to classify, rather than texts."""
+    tokens: Count | None = None
+    """Training tokens, rounded up to whole steps; smaller data repeats. Or give `examples` or `epochs`."""
+    examples: Count | None = None
+    """Training rows (documents that are classified, else sequences of `seq_len` tokens), likewise."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over an arm's data, likewise; arms with more data then train for longer."""
     trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
     """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
     blocks from the end; or regular expressions that are looked for in the names of weights."""
@@ -92,10 +146,9 @@ class TrainConfig(_Fields):
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
     third more operations, the same gradients."""
-    tokens: Count
-    """Training tokens, rounded up to whole steps; smaller data repeats."""
     seq_len: Annotated[int, Field(ge=2)] = 128
-    """Tokens of one training sequence, and longest window of the evaluation."""
+    """Tokens of one training sequence and of the evaluation's longest window; what is classified is
+    cut there, too."""
     batch_size: Count = 8
     """Sequences of one step."""
     batch_ramp: Ramp | None = None
@@ -135,10 +188,17 @@ class TrainConfig(_Fields):
     """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
+    spikes: SpikeRule | None = None
+    """What to do about jumps of the loss; without it only a loss that is no number stops the run."""
+    skip_batches: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
+    select: SelectConfig | None = None
+    """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536
-    """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given."""
+    """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given.
+    A classification is evaluated on all documents."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
     checkpoints_kept: Count = 1
@@ -146,6 +206,12 @@ class TrainConfig(_Fields):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
     scales the loss and leaves steps out that overflow. float64 is for weights too."""
+    energy: Energy | None = None
+    """Count the electric energy, and CO2e where the factors are given."""
+    log: list[Literal["tensorboard", "wandb"]] = []
+    """Where figures go beside the JSON lines in the run's folder."""
+    peak_flops: Annotated[float, Field(gt=0)] | None = None
+    """Most operations a second of the device, for the share that is used (MFU); known for common GPUs."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None
@@ -160,12 +226,16 @@ class TrainConfig(_Fields):
     def _one_start(self) -> Self:
         if (self.init is None) == (self.model is None):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
-        if self.model is not None and self.tokenizer is None:
+        if isinstance(self.model, LlamaShape) and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
         if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
             raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
         if self.merge and self.peft is None:
             raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
         cut = self.seq_len_warmup is not None and self.seq_len_warmup.truncate
         packed = self.packing == "best_fit" or self.boundaries == "keep"
         if self.seq_len_warmup is not None and packed and not cut:
@@ -175,8 +245,40 @@ class TrainConfig(_Fields):
             )
         if cut and self.pacing is not None:
             raise ValueError("pacing draws whole rows: leave out `truncate` of seq_len_warmup")
-        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+        if self.objective == "classification" and (packed or self.seq_len_warmup or self.pacing):
+            raise ValueError("packing, boundaries, seq_len_warmup and pacing are of language models")
+        return self
+
+    @model_validator(mode="after")
+    def _one_part_each(self) -> Self:
+        if self.parallel is None or self.parallel.kind != "fsdp":
+            return self
+        if self.merge:
             raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
+        if self.dtype == "float16":
+            raise ValueError("fsdp does not scale losses; take dtype: bfloat16 instead of float16, or ddp")
+        if getattr(self.select, "ema", None) is not None:
+            raise ValueError("an average of the weights (ema) needs them whole in each process; take ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [n for n in ("tokens", "examples", "epochs") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of `tokens`, `examples` and `epochs`, not {given or 'none'}")
+        if self.features and self.tokens:
+            raise ValueError("vectors have no tokens: give `examples` or `epochs`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        classifies = self.objective == "classification"
+        if classifies and self.label is None:
+            raise ValueError("objective: classification needs `label`, the column of labels")
+        if not classifies and (self.label or self.features):
+            raise ValueError("label and features belong to `objective: classification`")
+        if (self.features is None) == isinstance(self.model, MlpShape):
+            raise ValueError("features (a column of vectors) and `model: {mlp: [...]}` go together")
         return self
 
     @property

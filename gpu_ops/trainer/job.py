@@ -12,8 +12,9 @@ from gpu_ops.trainer.config import TrainConfig
 
 @dataclass(frozen=True)
 class Job:
-    """One (arm, seed) of a comparison. `tokens` is a path for Stream, `held` one for HeldOut; `untrained`:
-    only to evaluate the model at step 0. A result under another `identity` does not count."""
+    """One (arm, seed) of a comparison. `tokens` is a path for the feed, `held` one for the evaluation;
+    `untrained`: only to evaluate the model at step 0; vocab: tokens, or numbers in a vector. A result under
+    another `identity` does not count."""
 
     arm: str
     seed: int
@@ -25,6 +26,7 @@ class Job:
     folder: str
     untrained: bool
     identity: str
+    classes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

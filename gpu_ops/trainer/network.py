@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,37 @@ from torch import nn
 
 from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.kernels.document_mask import crosses
+from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.precision import weights_dtype
 from gpu_ops.trainer.tuning import tuned
 
 
-def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
+def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequence[str] = ()) -> Any:
     """The model at step 0, in float32 or float64: the checkpoint, or fresh weights drawn from the seed.
+    classes: of a classifier.
 
     ValueError when the checkpoint's context is shorter than `seq_len` or its vocabulary too small."""
+    if config.init is not None and not Path(config.init).is_dir():
+        raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
+    if config.objective == "classification":
+        network = build_classifier(config, classes, vocab, seed)
+    else:
+        network = _language_model(config, vocab, seed)
+    whole = network if isinstance(network, Mlp) else tuned(network, config, seed)
+    if config.activation_checkpointing:
+        _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
+    whole = whole.to(device, weights_dtype(config))
+    if config.boundaries == "keep":
+        _check_boundaries(whole, vocab)
+    return whole
+
+
+def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
     if config.init is None:
-        assert config.model is not None  # TrainConfig sees to it
+        assert isinstance(config.model, LlamaShape)  # TrainConfig sees to it
         network = from_shape(config.model, vocab, config.seq_len, seed)
     else:
-        if not Path(config.init).is_dir():
-            raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
         network = load_network(config.init, "cpu", "float32").requires_grad_(True)
     text = network.config.get_text_config()
     if text.vocab_size < vocab:
@@ -32,13 +49,7 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str) -> Any:
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
         raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
-    whole = tuned(network, config, seed)
-    if config.activation_checkpointing:
-        _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
-    whole = whole.to(device, weights_dtype(config))
-    if config.boundaries == "keep":
-        _check_boundaries(whole, text.vocab_size)
-    return whole
+    return network
 
 
 def _check_boundaries(network: Any, vocab: int) -> None:
@@ -61,20 +72,9 @@ def _checkpoint_activations(network: Any) -> None:
 
 def from_shape(shape: LlamaShape, vocab: int, seq_len: int, seed: int) -> Any:
     """A LlamaForCausalLM with normal weights (standard deviation 0.02), a pure function of the seed."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=shape.vocab or vocab,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate or -(-shape.hidden // 3) * 8,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads or shape.heads,
-        max_position_embeddings=seq_len,
-        tie_word_embeddings=shape.tie,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    config = llama_config(shape, vocab, seq_len)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
@@ -95,19 +95,56 @@ def model_bytes(network: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
+def bytes_by_dtype(network: nn.Module) -> dict[str, int]:
+    """Bytes of the parameters by their type."""
+    found: dict[str, int] = {}
+    for parameter in network.parameters():
+        name = str(parameter.dtype).removeprefix("torch.")
+        found[name] = found.get(name, 0) + parameter.numel() * parameter.element_size()
+    return found
+
+
 def flops_per_token(network: Any, seq_len: int) -> int:
     """Floating-point operations to train on one token where all is trained (else `flops.cost`): 6 N +
     12 L d T (Chowdhery et al. 2022, PaLM, appendix B), with full, not causal, attention.
 
     N: the entries of all matrices that are multiplied: no norms, no embedding look-ups, but the
-    output layer, also where it is tied to the embedding. L layers, d width of all heads, T tokens.
+    output layer, also where it is tied to the embedding. L layers, d width of all heads, T tokens. What a
+    classifier does once a row is shared among the row's tokens; of vectors, a row is a token.
     """
+    if isinstance(network, Mlp):
+        return 6 * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
     text = network.config.get_text_config()
     looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
     matrices = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
-    head = network.get_output_embeddings().weight
-    tied = head is network.get_input_embeddings().weight
-    multiplied = matrices - looked_up + (head.numel() if tied else 0)
+    head = network.get_output_embeddings()
+    tied = head is not None and head.weight is network.get_input_embeddings().weight
+    multiplied = matrices - looked_up + (head.weight.numel() if tied else 0)
+    if head is None:
+        multiplied -= _once(network) * (seq_len - 1) / seq_len
     heads = text.num_attention_heads
     width = heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
-    return 6 * int(multiplied) + 12 * int(text.num_hidden_layers) * int(width) * seq_len
+    return round(6 * multiplied) + 12 * int(text.num_hidden_layers) * int(width) * seq_len
+
+
+def _once(network: Any) -> int:
+    """The entries of a classifier's matrices that see one vector of a row: its head and pooling layer, but
+    not a head that scores every token before the last one's is taken."""
+    body = f"{network.base_model_prefix}."
+    return sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.ndim >= 2
+        and (".pooler." in name or not name.startswith(body))
+        and not name.startswith("score.")
+    )
+
+
+def head_flops(network: Any, learning: bool) -> int:
+    """What the output layer costs a token: forward, and when learning also backward, with its own gradient
+    where it is trained."""
+    head = network.get_output_embeddings()
+    if head is None:
+        return 0
+    passes = 1 + (1 + head.weight.requires_grad if learning else 0)
+    return 2 * passes * int(head.weight.numel())

@@ -1,10 +1,17 @@
-"""What a model is trained to do: losses by row to learn from, scores by row to choose by, an evaluation."""
+"""What a model is trained to do: logits of what is learned, losses and bounds by row, an evaluation.
+
+Legend: R rows, T places of a row, K targets that are learned from, V classes (or tokens).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -14,19 +21,47 @@ from gpu_ops.trainer.evaluate import HeldOut, evaluate
 from gpu_ops.trainer.precision import wide
 
 
+@dataclass(frozen=True)
+class Logits:
+    """values: (K, V). targets: (K,). place: (K,) where each is in the flattened targets of the batch, None
+    where it has nothing else. shape: that of the batch's targets, (R,) or (R, T)."""
+
+    values: torch.Tensor
+    targets: torch.Tensor
+    place: torch.Tensor | None
+    shape: tuple[int, ...]
+
+    def losses(self) -> torch.Tensor:
+        """(R,) or (R, T) losses, at least float32, 0 where nothing is learned."""
+        return self._spread(cross_entropy(wide(self.values), self.targets, reduction="none"))
+
+    @torch.no_grad()
+    def bounds(self) -> torch.Tensor:
+        """(R,) the root of each row's summed squared ||softmax - one hot||: the bound of its gradient's
+        length (Katharopoulos & Fleuret 2018, section 3.2)."""
+        z = wide(self.values.detach())
+        missing = torch.expm1(-cross_entropy(z, self.targets, reduction="none")).square()  # (1 - p_y)^2
+        others = z.softmax(dim=-1).scatter(1, self.targets[:, None], 0.0).square().sum(dim=-1)
+        return by_row(self._spread(missing + others)).sqrt()
+
+    def _spread(self, values: torch.Tensor) -> torch.Tensor:
+        if self.place is not None:
+            values = values.new_zeros(int(np.prod(self.shape))).index_put((self.place,), values)
+        return values.view(self.shape)
+
+
+def by_row(values: torch.Tensor) -> torch.Tensor:
+    """(R,) sums over the places of a row."""
+    return values.sum(dim=1) if values.ndim == 2 else values
+
+
 class Objective(ABC):
-    """A training objective. Sums are over the targets of a row, so that whoever adds rows up can weigh every
-    target alike; a row's mean is its sum by `Batch.learned`."""
+    """A training objective. Whoever adds losses up can weigh every target alike; a row's mean is its sum by
+    `Batch.learned`."""
 
     @abstractmethod
-    def losses(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        """(R,) summed loss, at least float32, of every row, to be learned from."""
-
-    @abstractmethod
-    def scores(self, model: Any, batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """What an extra forward pass says of every row, without gradients: (R,) its summed loss, and (R,) the
-        root of its summed squared ||softmax - one hot||, the bound of its gradient's length (Katharopoulos
-        & Fleuret 2018, section 3.2)."""
+    def logits(self, model: Any, batch: Batch, device: str) -> Logits:
+        """What the model says of the targets that are learned from."""
 
     @abstractmethod
     def evaluate(self, model: Any, held: Any, device: str) -> dict[str, Any]:
@@ -34,35 +69,45 @@ class Objective(ABC):
 
 
 class CausalLmObjective(Objective):
-    """The next token of every token."""
+    """The next token of every token. Where some are not learned from, the output layer sees the hidden states
+    of the others alone."""
 
-    def losses(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        return self._token_losses(self._logits(model, batch, device), batch, device).sum(dim=1)
-
-    @torch.no_grad()
-    def scores(self, model: Any, batch: Batch, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = self._logits(model, batch, device)
-        losses = self._token_losses(logits, batch, device)
-        targets = torch.from_numpy(batch.targets).to(device)
-        known = targets != IGNORED
-        p = wide(logits).softmax(dim=-1)
-        at = p.gather(2, targets.clamp_min(0)[..., None])[..., 0]
-        others = p.square().sum(dim=-1) - at.square()
-        squares = ((1 - at).square() + others.clamp_min(0)) * known
-        return losses.sum(dim=1), squares.sum(dim=1).sqrt()
+    def logits(self, model: Any, batch: Batch, device: str) -> Logits:
+        inputs = torch.from_numpy(batch.inputs).to(device)
+        targets = torch.from_numpy(batch.targets).to(device).flatten()
+        place = None if (batch.targets != IGNORED).all() else (targets != IGNORED).nonzero()[:, 0]
+        more: dict[str, Any] = {"use_cache": False}
+        if batch.positions is not None:
+            more = document_inputs(torch.from_numpy(batch.positions).to(device))
+        with _gathered(model, inputs.shape, place):
+            said = model(input_ids=inputs, **more).logits
+        if place is not None and said.shape[:2] == (1, len(place)):
+            return Logits(said[0], targets[place], place, batch.targets.shape)
+        values = said[:, -inputs.shape[1] :].flatten(0, 1)  # a prompt's come before
+        if place is not None:  # the head was not what it seemed to be, or sees a prompt, too
+            values, targets = values[place], targets[place]
+        return Logits(values, targets, place, batch.targets.shape)
 
     def evaluate(self, model: Any, held: HeldOut, device: str) -> dict[str, Any]:
         return evaluate(model, held, device)
 
-    def _logits(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        ids = torch.from_numpy(batch.inputs).to(device)
-        if batch.positions is None:
-            return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]  # a prompt's come before
-        return model(input_ids=ids, **document_inputs(torch.from_numpy(batch.positions).to(device))).logits
 
-    def _token_losses(self, logits: torch.Tensor, batch: Batch, device: str) -> torch.Tensor:
-        targets = torch.from_numpy(batch.targets).to(device)
-        flat = cross_entropy(
-            wide(logits.flatten(0, 1)), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return flat.view_as(targets)
+@contextmanager
+def _gathered(model: Any, shape: torch.Size, place: torch.Tensor | None) -> Iterator[None]:
+    """Meanwhile the model's output layer gets the hidden states (1, K, D) at these places of (R, T, D). The
+    model is called as a whole, so whatever wraps it, or comes after the layer (a scale, a cap), is in
+    place."""
+    head = getattr(model, "module", model).get_output_embeddings()
+    if place is None or head is None:
+        yield
+        return
+
+    def gather(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = given[0]
+        return given if hidden.shape[:2] != shape else (hidden.flatten(0, 1)[place][None],)
+
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_select import candidates
 from gpu_ops.trainer.ramps import sizes
 
 Ints = npt.NDArray[np.int64]
@@ -20,26 +21,35 @@ DECAY = 0.2  # share of the steps over which wsd falls
 @dataclass(frozen=True)
 class Schedule:
     """rows, seq_len: (S,) of every step. candidates: rows that are looked at for one that is trained on.
-    unit: what places in the data count. span: tokens of the data that every row takes, where that is not its
-    own length."""
+    unit: what places in the data count. scale: tokens that are counted for one of a row's `seq_len`. span:
+    tokens of the data that every row takes, where that is not its own length."""
 
     rows: Ints
     seq_len: Ints
     candidates: int
     unit: Literal["tokens", "rows"]
+    scale: float = 1.0
     span: int | None = None
 
     @staticmethod
-    def of(config: TrainConfig, unit: Literal["tokens", "rows"] = "tokens") -> Schedule:
-        """As many steps as the budget of tokens takes, the last one whole where all are alike."""
-        warmup = config.seq_len_warmup
+    def of(
+        config: TrainConfig,
+        unit: Literal["tokens", "rows"] = "tokens",
+        budget: float | None = None,
+        scale: float = 1.0,
+    ) -> Schedule:
+        """As many steps as the budget (of rows; by default `tokens`) takes, the last one whole where all are
+        alike."""
+        budget = (config.tokens or 0) / config.seq_len if budget is None else budget
+        warmup, looked_at = config.seq_len_warmup, candidates(config.select)
         if warmup is not None or config.batch_ramp is not None:
-            found = sizes(config.tokens, config.batch_size, config.seq_len, config.batch_ramp, warmup)
+            tokens = math.ceil(budget * config.seq_len)
+            found = sizes(tokens, config.batch_size, config.seq_len, config.batch_ramp, warmup)
             span = config.seq_len if warmup is not None and warmup.truncate else None
-            return Schedule(*found, 1, unit, span)
-        steps = -(-config.tokens // (config.batch_size * config.seq_len))
+            return Schedule(*found, looked_at, unit, scale, span)
+        steps = math.ceil(budget / config.batch_size)
         rows, seq_len = (np.full(steps, size, np.int64) for size in (config.batch_size, config.seq_len))
-        return Schedule(rows, seq_len, 1, unit)
+        return Schedule(rows, seq_len, looked_at, unit, scale)
 
     @property
     def steps(self) -> int:
@@ -47,7 +57,7 @@ class Schedule:
 
     def tokens_after(self, step: int) -> int:
         """Tokens of the rows that are trained on in the first steps."""
-        return int(self._trained[step])
+        return round(float(self._trained[step]) * self.scale)
 
     def place(self, number: int) -> tuple[int, int, int]:
         """(start, rows, tokens of a row) of the data's batch of that number. Those beyond the last step, for
@@ -65,11 +75,11 @@ class Schedule:
     def position(self, step: int) -> float:
         """How far the run is before a step, in steps of equal size: the learning rate follows the tokens, so
         that it falls alike over the same data (Li et al. 2022). `step` itself where all are alike."""
-        return self.tokens_after(step) * self.steps / self.tokens_after(self.steps)
+        return int(self._trained[step]) * self.steps / int(self._trained[-1])
 
     def eval_steps(self, evals: int) -> list[int]:
         """After which steps the model is evaluated, at equal distances in tokens; the last is among them."""
-        whole = self.tokens_after(self.steps)
+        whole = int(self._trained[-1])
         marks = [-(-whole * k // evals) for k in range(1, evals + 1)]
         return sorted(set(np.searchsorted(self._trained, marks).tolist()))
 

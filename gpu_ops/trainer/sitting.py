@@ -12,13 +12,15 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import Objective
 from gpu_ops.trainer.precision import Precision
+from gpu_ops.trainer.select.reference import Reference
+from gpu_ops.trainer.spikes import Watch
 from gpu_ops.trainer.world import World
 
 
 @dataclass
 class Sitting:
     """model: what is called, wrapped where several processes train it; network: the model itself.
-    curve: the evaluations so far."""
+    reference: what a selector compares losses with, where it does. curve: the evaluations so far."""
 
     job: Job
     world: World
@@ -31,4 +33,6 @@ class Sitting:
     draw: Draw
     held: Any
     meter: Meter
+    watch: Watch | None = None
+    reference: Reference | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)

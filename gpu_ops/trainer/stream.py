@@ -81,6 +81,13 @@ def tokenise(folder: str, vocabulary: Vocabulary, cache: Path) -> tuple[str, str
     return key, str(path)
 
 
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """(count,) a permutation of the documents for every (seed, epoch)."""
+    salt = mix64(mix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(epoch))
+    keys = mix64(mix64(np.arange(count, dtype=np.uint64)) ^ salt)
+    return np.argsort(keys, kind="stable")
+
+
 class Stream:
     """A corpus as one endless stream of tokens, a pure function of (seed, place).
 
@@ -146,9 +153,7 @@ class Stream:
         if not self.shuffle:
             return np.asarray(self.ids[start:end])
         if self._epoch != number:
-            salt = mix64(mix64(np.array([self.seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(number))
-            keys = mix64(mix64(np.arange(len(self._starts), dtype=np.uint64)) ^ salt)
-            self._order = np.argsort(keys, kind="stable")
+            self._order = epoch_order(len(self._starts), self.seed, number)
             self._ends = np.cumsum(self._lengths[self._order])
             self._epoch = number
         first = int(np.searchsorted(self._ends, start, side="right"))

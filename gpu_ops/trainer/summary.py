@@ -22,9 +22,22 @@ def point_spread(points: Sequence[Result]) -> Result:
     """One point of a curve over the seeds."""
     return {
         "tokens": points[0]["tokens"],
-        "domains": {d: spread([p["domains"][d] for p in points]) for d in points[0]["domains"]},
-        "macro": spread([p["macro"] for p in points]),
-        "all": spread([p["all"] for p in points]),
+        **_spreads(points),
+        **({"accuracy": _accuracies(points)} if "accuracy" in points[0] else {}),
+    }
+
+
+def _accuracies(points: Sequence[Result]) -> Result:
+    parts = [point["accuracy"] for point in points]
+    macro_f1 = spread([point["macro_f1"] for point in points])
+    return {**_spreads(parts), "macro_f1": macro_f1}
+
+
+def _spreads(parts: Sequence[Result]) -> Result:
+    return {
+        "domains": {d: spread([p["domains"][d] for p in parts]) for d in parts[0]["domains"]},
+        "macro": spread([p["macro"] for p in parts]),
+        "all": spread([p["all"] for p in parts]),
     }
 
 
@@ -40,21 +53,26 @@ def arm_summary(results: Sequence[Result]) -> Result:
     }
 
 
-def paired(arms: Mapping[str, Sequence[Result]]) -> Result:
-    """Each arm's final loss minus random's on the same seed, by domain, with macro and all: nats per byte,
-    negative is better. The standard error is over seeds; what the seeds share is not in it."""
-    if RANDOM not in arms:
+def paired(arms: Mapping[str, Sequence[Result]], what: str | None = None) -> Result:
+    """Each arm's final loss minus random's on the same seed, by domain, with macro and all: nats per byte (or
+    per row that is classified), negative is better. The standard error is over seeds; what the seeds share is
+    not in it. what: "accuracy" for the differences of that, where positive is better."""
+    finals = {name: [_flat(result, what) for result in results] for name, results in arms.items()}
+    if RANDOM not in arms or not finals[RANDOM][0]:
         return {}
-    base = [_flat(result) for result in arms[RANDOM]]
+    base = finals[RANDOM]
     return {
-        name: {key: _difference([_flat(r)[key] for r in results], [b[key] for b in base]) for key in base[0]}
-        for name, results in arms.items()
+        name: {key: _difference([found[key] for found in results], [b[key] for b in base]) for key in base[0]}
+        for name, results in finals.items()
         if name != RANDOM
     }
 
 
-def _flat(result: Result) -> dict[str, float]:
+def _flat(result: Result, what: str | None) -> dict[str, float]:
     final = result["curve"][-1]
+    final = final.get(what) if what else final
+    if final is None:
+        return {}
     return {**final["domains"], "macro": final["macro"], "all": final["all"]}
 
 
@@ -66,19 +84,34 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> Result:
 
 
 def resources(results: Sequence[Result]) -> Result:
-    """Sums over the runs (flops, seconds, cpu_seconds), means (tokens_per_s) and the largest peaks."""
+    """Sums over the runs (flops, seconds, energy), means (speeds) and the largest peaks."""
     return {
         "parameters": results[0]["parameters"],
         "model_bytes": results[0]["model_bytes"],
         "runs": len(results),
         "tokens": sum(result["tokens"] for result in results),
+        "bytes_by_dtype": results[0]["bytes_by_dtype"],
         "flops": sum(result["flops"] for result in results),
-        "tokens_per_s": float(np.mean([result["tokens_per_s"] for result in results])),
+        "looking_flops": sum(result["looking_flops"] for result in results),
+        **{
+            name: _mean(results, name) for name in ("tokens_per_s", "step_seconds", "step_seconds_p95", "mfu")
+        },
+        **{name: _sum(results, name) for name in ("kwh", "kg_co2e")},
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
         "peak_gpu_bytes": max(result["peak_gpu_bytes"] for result in results),
         "seconds": sum(result["seconds"] for result in results),
         "cpu_seconds": sum(result["cpu_seconds"] for result in results),
     }
+
+
+def _mean(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _sum(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.sum(known)) if known else None
 
 
 def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from gpu_ops.trainer.batch import Batch, Feed, Ints
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.stream import Stream
 from operators.kernels.blocks import fill, pack
 from operators.kernels.counter import mix64, uniform
 from operators.kernels.pacing import Pacing
 
 
-def text_feed(path: str, seed: int, shuffle: bool, config: TrainConfig) -> Feed:
-    """The tokens at `path` as the config cuts them. ValueError where there is less than one sequence."""
-    packed = config.packing == "best_fit" or config.boundaries == "keep"
-    feed: Stream | Packed
-    if packed:
-        feed = Packed(path, seed, shuffle, config.seq_len, config.packing, config.boundaries == "keep")
-    else:
-        feed = Stream(path, seed, shuffle, config.seq_len)
-    if config.pacing is not None:
-        return Paced(feed, config.pacing, seed, config.seq_len, Schedule.of(config, feed.unit).end)
-    if config.seq_len_warmup is not None and config.seq_len_warmup.truncate:
-        return Truncated(feed, config.seq_len)
-    return feed
+class TextFeed(Feed, Protocol):
+    """Sequences that can be had by their numbers, too."""
+
+    def blocks(self, seq_len: int) -> int:
+        """How many whole sequences of that length an epoch has."""
+        ...
+
+    def sequences(self, numbers: Ints, seq_len: int) -> Batch:
+        """Those of these numbers, in the first epoch."""
+        ...
+
+
+def text_feed(path: str, seed: int, shuffle: bool, config: TrainConfig) -> TextFeed:
+    """The tokens at `path` as the config cuts them."""
+    if config.packing == "best_fit" or config.boundaries == "keep":
+        keep = config.boundaries == "keep"
+        packed = Packed(path, seed, shuffle, config.seq_len, config.packing, keep)
+        return Truncated(packed, config.seq_len) if _cut(config) else packed
+    stream = Stream(path, seed, shuffle, config.seq_len)
+    return Truncated(stream, config.seq_len) if _cut(config) else stream
+
+
+def _cut(config: TrainConfig) -> bool:
+    return config.seq_len_warmup is not None and config.seq_len_warmup.truncate
 
 
 class Packed:
@@ -98,10 +108,9 @@ class Paced:
     this is the control: as many rows from as small a pool, none of it easier.
     """
 
-    feed: Stream | Packed
+    feed: TextFeed
     pacing: Pacing
     seed: int
-    seq_len: int
     end: int
 
     @property
@@ -135,7 +144,7 @@ class Paced:
 class Truncated:
     """The beginnings of sequences of `span` tokens."""
 
-    feed: Feed
+    feed: TextFeed
     span: int
 
     @property
@@ -152,7 +161,17 @@ class Truncated:
 
     def batch(self, start: int, rows: int, seq_len: int) -> Batch:
         """As the feed's own rows at this place, without what comes after `seq_len` tokens."""
-        whole = self.feed.batch(start, rows, self.span)
+        return self._begun(self.feed.batch(start, rows, self.span), seq_len)
+
+    def blocks(self, seq_len: int) -> int:
+        """As many as there are of the full length."""
+        return self.feed.blocks(self.span)
+
+    def sequences(self, numbers: Ints, seq_len: int) -> Batch:
+        """Their beginnings."""
+        return self._begun(self.feed.sequences(numbers, self.span), seq_len)
+
+    def _begun(self, whole: Batch, seq_len: int) -> Batch:
         positions = None if whole.positions is None else whole.positions[:, :seq_len]
         lengths = None if whole.lengths is None else np.minimum(whole.lengths, seq_len)
         return Batch(whole.inputs[:, :seq_len], whole.targets[:, :seq_len], whole.rows, lengths, positions)

@@ -11,65 +11,115 @@ import torch
 from gpu_ops.trainer import tuning
 from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.draw import Drawn
+from gpu_ops.trainer.objective import by_row
 from gpu_ops.trainer.schedule import learning_rate
 from gpu_ops.trainer.select.selector import Floats, Scores
 from gpu_ops.trainer.sitting import Sitting
 
 
 def update(run: Sitting, step: int) -> dict[str, Any]:
-    """Step number `step` of a run. All that is random in it is a function of (seed, step)."""
+    """Step number `step` of a run: figures for the log, and the batches that it trained on. All that is
+    random in it is a function of (seed, step). With a loss that is no number nothing is updated."""
     config, steps = run.job.config, run.draw.schedule.steps
     rate = learning_rate(run.draw.schedule.position(step), steps, config)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
     torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
-    loss, losses = _gradients(run, drawn)
+    loss, seen = _gradients(run, drawn)
     if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"{run.job.name}: the loss is {loss} at step {step + 1}; lower lr ({config.lr})"
-        )
+        return {"loss": loss, "batches": list(drawn.numbers)}
     told = run.precision.step(run.model, run.optimizer, config.clip)
     if not told.get("skipped"):
         tuning.after_step(run.network, step)
     run.optimizer.zero_grad()
     if run.draw.selector is not None:
-        run.draw.selector.learn(drawn.batch, losses / np.maximum(drawn.batch.learned, 1))
-    return {"loss": loss, "lr": rate, **told, **drawn.told}
+        run.draw.selector.learn(drawn.batch, seen)
+    if run.reference is not None:
+        run.reference.follow(run.network)
+    figures = {"loss": loss, "lr": rate, **told, "flops": run.meter.flops, **drawn.told}
+    return {**figures, "batches": list(drawn.numbers)}
 
 
-def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Floats]:
+def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
     """Adds up the gradient of sum(weight * loss) / targets, however the rows are shared among processes and
-    micro-batches. Returns that number and the (R,) summed losses of the rows, without their weights."""
+    micro-batches. Returns that number, and what the forward passes said of the rows, without their
+    weights."""
     own = run.world.own(drawn.batch)
     batch, weights = drawn.batch.take(own), run.world.weights(drawn.weights)
-    losses: list[torch.Tensor] = []
+    bounded = run.draw.selector is not None and "bound" in run.draw.selector.observes
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
     parts = -(-len(batch) // (run.job.config.micro_batch or len(batch)))
     pieces = np.array_split(np.arange(len(batch)), parts)
     for k, piece in enumerate(pieces):
+        rows = batch.take(piece)
         with run.world.backward(run.model, last=k == len(pieces) - 1):
             with run.precision.products():
-                found = run.objective.losses(run.model, batch.take(piece), run.device)
-            weight = torch.from_numpy(weights[piece] / drawn.targets).to(found)
+                logits = run.objective.logits(run.model, rows, run.device)
+                losses = by_row(logits.losses())
+            bounds = logits.bounds() if bounded else torch.zeros_like(losses)
+            if drawn.weigh is not None:
+                means = losses.detach().double().cpu().numpy() / np.maximum(rows.learned, 1)
+                weights[piece] *= drawn.weigh(means)
+            weight = torch.from_numpy(weights[piece] / drawn.targets).to(losses)
             # Gradients are averaged over the processes, and are to be summed.
-            whole = (found * weight).sum() * run.world.size
+            whole = (losses * weight).sum() * run.world.size
             more = tuning.penalty(run.network) if k == 0 else None
             run.precision.backward(whole if more is None else whole + more)
-        losses.append(found.detach())
+        found.append((losses.detach(), bounds))
     run.meter.trained(drawn.batch)
-    summed = run.world.joined(torch.cat(losses).double().cpu().numpy(), len(drawn.batch))
-    return float((summed * drawn.weights).sum() / drawn.targets), summed
+    columns = [torch.cat(parts).double().cpu().numpy() for parts in zip(*found, strict=True)]
+    joined = run.world.joined(np.stack([*columns, weights], axis=1), len(drawn.batch))
+    loss, bound, weight_all = joined.T
+    mean = loss / np.maximum(drawn.batch.learned, 1)
+    seen = Scores(loss=mean, bound=bound if bounded else None)
+    return float((loss * weight_all).sum() / drawn.targets), seen
 
 
 def _scores(run: Sitting, batch: Batch, needs: frozenset[str]) -> Scores:
-    """What an extra forward pass, without dropout, says of candidates."""
-    if not needs & {"loss", "bound"}:
-        return Scores()
+    """What extra forward passes, without dropout, say of candidates."""
+    found: dict[str, Floats] = {}
+    if needs & {"loss", "bound", "token_loss"}:
+        run.model.eval()
+        loss, bound = _asked(run, run.model, batch)
+        run.model.train()
+        run.meter.looked(batch, run.network)
+        found |= {"loss": _mean(loss, batch), "bound": bound, "token_loss": loss}
+    if needs & {"reference", "token_reference"}:
+        if run.reference is None:
+            raise ValueError("the selector wants a reference model, and the run has none")
+        loss, _ = _asked(run, run.reference.network, batch)
+        run.meter.looked(batch, run.reference.network)
+        found |= {"reference": _mean(loss, batch), "token_reference": loss}
+    return Scores(**{name: found[name] for name in needs})
+
+
+@torch.no_grad()
+def _asked(run: Sitting, model: Any, batch: Batch) -> tuple[Floats, Floats]:
+    """(R,) or (R, T) losses and (R,) bounds. FloatingPointError where one is no number: nothing could be
+    chosen by it."""
     own = batch.take(run.world.own(batch))
-    run.model.eval()
     with run.precision.products():
-        loss, bound = run.objective.scores(run.model, own, run.device)
-    run.model.train()
-    run.meter.looked(batch)
-    found = run.world.joined(torch.stack([loss, bound], dim=1).double().cpu().numpy(), len(batch))
-    return Scores(loss=found[:, 0] / np.maximum(batch.learned, 1), bound=found[:, 1])
+        logits = run.objective.logits(model, own, run.device)
+        both = logits.losses(), logits.bounds()
+    loss, bound = (run.world.joined(one.double().cpu().numpy(), len(batch)) for one in both)
+    if not (np.isfinite(loss).all() and np.isfinite(bound).all()):
+        raise FloatingPointError(
+            f"{run.job.name}: the loss of a candidate is not finite; lower lr ({run.job.config.lr})"
+        )
+    return loss, bound
+
+
+def _mean(loss: Floats, batch: Batch) -> Floats:
+    """(R,) over the targets of each row."""
+    return np.asarray(loss.reshape(len(batch), -1).sum(axis=1) / np.maximum(batch.learned, 1), np.float64)
+
+
+def loss_now(run: Sitting, number: int) -> float:
+    """The mean loss of a batch under the model as it is, without dropout; NaN where it is no number."""
+    batch = run.draw.read(number)
+    try:
+        scores = _scores(run, batch, frozenset({"loss"}))
+    except FloatingPointError:
+        return math.nan
+    return float(np.average(scores.of("loss"), weights=batch.learned))

@@ -112,9 +112,10 @@ def best_fit(lengths: npt.ArrayLike, seq_len: int, window: int | None = None) ->
     The order survives up to the window: a sequence stands where its longest piece stood (so that short
     documents, which share sequences, come neither sooner nor later), its pieces in the order of documents.
     The paper reports relative gains of 4.7 % in reading comprehension and 9.2 % in program synthesis over
-    concatenation, with all documents as one window. Log-normal lengths (median 400, mean 670 tokens) padded
-    0.03 % of L = 2,048 in windows of 10,000, 0.2 % in windows of 1,000; documents of about one length above
-    L / 2 pad nearly half: look at `padding`.
+    concatenation, with all documents as one window. Of 6,000 documents of software (median 1,010 tokens),
+    concatenation into L = 2,048 cut 56 %, best fit the 25 % that are longer, and padded 0.07 %, in windows
+    of 1,000 0.2 %, of 100 1.1 %. Documents of about one length above L / 2 pad nearly half: look at
+    `padding`. It places 5 to 18 million pieces a second on one core.
     Raises ValueError for a negative length, a `seq_len` below 2 or a `window` below 1.
     """
     sizes = _checked(lengths, seq_len)
@@ -234,6 +235,13 @@ def fill(
     pad: int = 0, masked: bool = True,
 ) -> Filled:  # fmt: skip
     """The sequences of these numbers, with tokens: a pure function that reads only what it returns.
+
+        blocks = pack(lengths[order], seq_len)
+        batch = fill(blocks, numbers, tokens, begins[order])  # of one step
+        logits = model(input_ids=batch.input_ids, **document_inputs(batch.position_ids)).logits
+        cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE)
+
+    with the arrays as int64 tensors and `document_inputs` of gpu_ops/kernels/document_mask.py.
 
     sequences: (n,) numbers from 0 to S - 1, in any order, also repeatedly. tokens: all documents' ids in
     one array, which may be memory-mapped. begins: (N,) where in it each packed document begins; documents

@@ -417,7 +417,7 @@ def test_two_processes_give_the_same_and_a_failure_its_traceback(compared, tmp_p
         pool.close()
     assert summary.arm_summary(results[1:]) == compared["table"]["arms"]["random"]
     assert {event["seed"] for event in events} == {0, 1}
-    assert "in update" in str(failure.value.__cause__)
+    assert "in found_spike" in str(failure.value.__cause__)
 
 
 def test_paired_differences_by_hand():

@@ -13,9 +13,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from gpu_ops.trainer import network
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.feeds import make_feed, make_schedule
+from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.objective import CausalLmObjective
-from gpu_ops.trainer.schedule import Schedule
-from gpu_ops.trainer.text_feed import text_feed
 
 torch.set_num_threads(1)
 LENGTHS = [3, 9, 5, 16, 4, 7, 12, 2, 6, 20]
@@ -35,7 +35,9 @@ def tokens(folder: Path, lengths=LENGTHS) -> str:
 
 
 def feed(folder: Path, seed=0, shuffle=False, **fields):
-    return text_feed(tokens(folder), seed, shuffle, config(**fields))
+    settings = config(**fields)
+    job = Job("a", seed, settings, tokens(folder), "", shuffle, 0, "", False, "")
+    return make_feed(job)
 
 
 def models():
@@ -78,14 +80,14 @@ def test_packed_documents_lose_as_much_as_alone(tmp_path, model, packing):
     data = feed(tmp_path, packing=packing, boundaries="keep")
     whole = data.batch(0, data.size, 16)
     objective = CausalLmObjective()
-    got = float(objective.losses(model.eval(), whole, "cpu").sum())
+    got = float(objective.logits(model.eval(), whole, "cpu").losses().sum())
     want = 0.0
     for inputs, targets, positions, length in zip(
         whole.inputs, whole.targets, whole.positions, whole.lengths, strict=True
     ):
         for piece in np.split(np.arange(length), np.flatnonzero(positions[:length] == 0)[1:]):
             alone = Batch(inputs[None, piece], targets[None, piece], np.zeros(1, np.int64))
-            want += float(objective.losses(model, alone, "cpu").sum())
+            want += float(objective.logits(model, alone, "cpu").losses().sum())
     assert got == pytest.approx(want, rel=1e-5)
 
 
@@ -106,7 +108,7 @@ def test_the_gradient_of_a_document_does_not_depend_on_its_neighbours(tmp_path, 
         inputs[:, :second] += shift
         batch = Batch(inputs % 100, targets, one.rows, one.lengths, one.positions)
         model.zero_grad()
-        CausalLmObjective().losses(model.eval(), batch, "cpu").sum().backward()
+        CausalLmObjective().logits(model.eval(), batch, "cpu").losses().sum().backward()
         found.append([p.grad.clone() for p in model.parameters()])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
@@ -132,7 +134,7 @@ def test_what_does_not_go_together_is_refused():
 @pytest.mark.parametrize("fields", [{}, {"packing": "best_fit"}])
 def test_rows_come_from_the_share_that_is_open(tmp_path, fields):
     data = feed(tmp_path, pacing={"kind": "exponential", "start": 0.2}, tokens=6400, **fields)
-    plan = Schedule.of(config(tokens=6400), data.unit)
+    plan = make_schedule(config(tokens=6400), data)
     count = data.feed.blocks(16)
     for number in range(plan.steps):
         batch = data.batch(*plan.place(number))
@@ -144,7 +146,7 @@ def test_rows_come_from_the_share_that_is_open(tmp_path, fields):
 
 def test_draws_are_uniform_within_the_share(tmp_path):
     data = feed(tmp_path, pacing={"kind": "baby_steps", "steps": 2}, tokens=64_000)
-    plan = Schedule.of(config(tokens=64_000))
+    plan = make_schedule(config(tokens=64_000), data)
     half = plan.steps // 2
     early = np.concatenate([data.batch(*plan.place(n)).rows for n in range(half)])
     late = np.concatenate([data.batch(*plan.place(n)).rows for n in range(half, plan.steps)])
@@ -166,6 +168,7 @@ def test_another_seed_draws_others_and_a_shuffled_epoch_is_the_control(tmp_path)
 
 
 def test_less_than_a_sequence_is_too_little(tmp_path):
-    data = text_feed(tokens(tmp_path, [3, 4]), 0, False, config(pacing="root"))
+    job = Job("a", 0, config(pacing="root"), tokens(tmp_path, [3, 4]), "", False, 0, "", False, "")
+    data = make_feed(job)
     with pytest.raises(ValueError, match="7 tokens are less than a sequence of 16"):
         data.batch(0, 2, 16)

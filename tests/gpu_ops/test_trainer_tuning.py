@@ -121,7 +121,7 @@ def test_losses_after_a_prompt_are_those_of_the_text():
     model = built(peft=PROMPT).eval()
     ids = np.arange(24).reshape(2, 12) % 100
     batch = Batch(ids[:, :-1], ids[:, 1:], np.array([0, 1]))
-    ours = CausalLmObjective().losses(model, batch, "cpu").sum() / batch.targets.size
+    ours = CausalLmObjective().logits(model, batch, "cpu").losses().sum() / batch.targets.size
     labels = torch.from_numpy(ids).clone()
     labels[:, 0] = -100  # predicted from the prompt
     theirs = model(input_ids=torch.from_numpy(ids), labels=labels).loss
@@ -140,7 +140,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
     ids = np.arange(24).reshape(2, 12) % 100
     batch = Batch(ids[:, :-1], ids[:, 1:], np.array([0, 1]))
     for model in (plain, sparing):
-        CausalLmObjective().losses(model, batch, "cpu").sum().backward()
+        CausalLmObjective().logits(model, batch, "cpu").losses().sum().backward()
     for a, b in zip(plain.parameters(), sparing.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-12)
 
@@ -290,7 +290,7 @@ def test_every_feed_goes_on_after_a_kill(job_of, fields):
     fields = {**fields, "checkpoint_every": 2, "tokens": 320}
     whole, killed = job_of("whole", **fields), job_of("killed", **fields)
     result = run.train(whole, "cpu", lambda event: None)
-    assert result["tokens"] == pytest.approx(320, abs=16)
+    assert result["tokens"] == pytest.approx(320, abs=32)
     events: list[dict] = []
     with pytest.raises(run.Stopped):
         run.train(killed, "cpu", events.append, lambda: len(events) == 3)
