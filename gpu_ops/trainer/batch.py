@@ -38,7 +38,8 @@ class Batch:
     @property
     def learned(self) -> Ints:
         """(R,) targets that each row is learned from."""
-        return (self.targets != IGNORED).reshape(len(self), -1).sum(axis=1)
+        known = self.targets != IGNORED
+        return np.asarray(known.sum(axis=1) if known.ndim > 1 else known, np.int64)
 
     @property
     def tokens(self) -> int:
