@@ -38,8 +38,7 @@ class Batch:
     @property
     def learned(self) -> Ints:
         """(R,) targets that each row is learned from."""
-        known = self.targets != IGNORED
-        return np.asarray(known.sum(axis=1) if known.ndim > 1 else known, np.int64)
+        return (self.targets != IGNORED).sum(axis=tuple(range(1, self.targets.ndim)))
 
     @property
     def tokens(self) -> int:

@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_the_one_before(tmp_path, limit):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(OSError, match="the checkpoint of step 2 could not be written .* is whole"):
+        with pytest.raises(OSError, match=r"the checkpoint of step 2 could not be written .* is whole"):
             checkpoint.save(tmp_path, 2, model, optimizer, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
