@@ -18,6 +18,11 @@ class Curriculum(Shape, Recipe):
     uniformly among those not yet drawn (Platanios et al. 2019, 'Competence-based Curriculum Learning',
     https://arxiv.org/abs/1903.09848). Every text is drawn exactly once; texts without a difficulty come last.
 
+    c(t), with s = t / over: linear start + (1 - start) s; root start + (1 - start) s^(1/p); competence
+    (start^p + (1 - start^p) s)^(1/p), that of Platanios et al.; exponential start^(1 - s); step `steps`
+    levels from start to 1; baby_steps `steps` equal buckets, one more after the other; stages and table as
+    they are given; sort a plain sort by difficulty (`kernels/pacing.py`).
+
     The order is a pure function of (seed, key, difficulty, distribution of the difficulty): neither files,
     batches, workers nor engine enter. So the text at any step is known without the steps before it: it is the
     same after a resume and with more or fewer workers, and texts that a skip list takes out of the export

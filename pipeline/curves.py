@@ -1,4 +1,4 @@
-"""Geometry of the training charts: losses of the arms over tokens, and their differences to random."""
+"""Geometry of the training charts: losses or accuracies of the arms, and their differences to random."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, TypeGuard
 
 from pipeline.charts import Tick
+from pipeline.measures import axis, measure_of
 from pipeline.units import short, steps, tick_labels
 from pipeline.verdict import (
     DIFFERENCE,
@@ -46,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Stop:
-    """A place on the token axis: what every arm had there, best last loss first."""
+    """A place on the token axis: what every arm had there, the best first."""
 
     x: float
     left: float
@@ -119,7 +120,8 @@ def _panel(
     if not series:
         return None
     start, end = (f(p[0] for points in series.values() for p in points) for f in (min, max))
-    low, high, clipped = _range(series, end)
+    higher = measure_of(train).higher
+    low, high, clipped = _range(series, 0.0 if higher else end)
     span = (end - start) or 1.0
 
     def x(tokens: float) -> float:
@@ -136,12 +138,12 @@ def _panel(
     y_ticks = [Tick(y(v), label) for v, label in zip(values, tick_labels(values), strict=True)]
     tokens = steps(start, end, 3)
     x_ticks = [Tick(x(t), label) for t, label in zip(tokens, tick_labels(tokens), strict=True)]
-    stops = _stops(series, x, y, width)
+    stops = _stops(series, x, y, width, axis(train), higher)
     return Panel(domain, title_of(domain), lines, stops, x_ticks, y_ticks, clipped, width, height)
 
 
 def _range(series: Mapping[Arm, Points], end: float) -> tuple[float, float, bool]:
-    """The losses to show: all of them after the first steps, so that the end can be told apart."""
+    """The values to show: all of them after the first steps, so that the end can be told apart."""
     everything = [p for points in series.values() for p in points]
     late = [p for p in everything if p[0] >= EARLY * end] or everything
     low, high = min(m - s for _, m, s in late), max(m + s for _, m, s in late)
@@ -161,7 +163,9 @@ def _paths(points: Sequence[tuple[float, float, float]]) -> tuple[str, str]:
     return path([(a, b) for a, b, _ in points]), path(upper + lower) + "Z"
 
 
-def _stops(series: Mapping[Arm, Points], x: Scale, y: Scale, width: float) -> list[Stop]:
+def _stops(
+    series: Mapping[Arm, Points], x: Scale, y: Scale, width: float, unit: str, higher: bool
+) -> list[Stop]:
     places = sorted({t for points in series.values() for t, _, _ in points})
     skip = math.ceil(len(places) / MOST_STOPS)
     places = places[::-1][::skip][::-1]
@@ -169,8 +173,9 @@ def _stops(series: Mapping[Arm, Points], x: Scale, y: Scale, width: float) -> li
     result = []
     for t, left, right in zip(places, [0.0, *middles], [*middles, width], strict=True):
         here = [(arm, m) for arm, points in series.items() for at, m, _ in points if at == t]
-        here.sort(key=lambda item: item[1])
-        result.append(Stop(x(t), left, right, f"{short(t)} tokens", [(a, y(m), f"{m:.3f}") for a, m in here]))
+        here.sort(key=lambda item: item[1], reverse=higher)
+        title = f"{short(t)} {unit}"
+        result.append(Stop(x(t), left, right, title, [(a, y(m), f"{m:.3f}") for a, m in here]))
     return result
 
 
@@ -213,6 +218,7 @@ def forest(train: Mapping[str, Any], width: float, pitch: float = 15) -> Forest 
     def x(value: float) -> float:
         return width * (value - low) / (high - low)
 
+    unit = measure_of(train).unit
     tall = pitch * len(arms) + 14
     rows = []
     for i, domain in enumerate(domains):
@@ -220,7 +226,7 @@ def forest(train: Mapping[str, Any], width: float, pitch: float = 15) -> Forest 
             (arm, paired[arm.name].get(domain), i * tall + 7 + pitch * (j + 0.5))
             for j, arm in enumerate(arms)
         ]
-        marks = [_mark(arm, domain, cell, x, y) for arm, cell, y in lanes if _is_number(cell)]
+        marks = [_mark(arm, domain, cell, x, y, unit) for arm, cell, y in lanes if _is_number(cell)]
         rows.append(((i + 0.5) * tall, domain, title_of(domain), marks))
     values = steps(low, high, min(6, int(width / 55)))
     labels = [f"+{t}" if v > 0 and t != "0" else t for v, t in zip(values, tick_labels(values), strict=True)]
@@ -234,9 +240,9 @@ def _forest_domains(names: Sequence[str]) -> list[str]:
     return [*(m for m in MEANS if m in names and len(domains) != 1), *domains]
 
 
-def _mark(arm: Arm, domain: str, cell: Mapping[str, Any], x: Scale, y: float) -> Mark:
+def _mark(arm: Arm, domain: str, cell: Mapping[str, Any], x: Scale, y: float, unit: str) -> Mark:
     difference, error = cell[DIFFERENCE], _error(cell)
-    text = f"{arm.name} on {title_of(domain)}: {plus_minus(cell)} nats per byte"
+    text = f"{arm.name} on {title_of(domain)}: {plus_minus(cell)} {unit}"
     side = judge(cell)
     return Mark(arm, x(difference), x(difference - error), x(difference + error), y, side, text)
 

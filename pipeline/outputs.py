@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.config import Config, TrainSection
 from pipeline.errors import ConfigError
 from pipeline.export import check_ours
@@ -47,7 +49,12 @@ def check_outputs(config: Config, graph: Graph) -> None:
     for name in train.inputs:
         if name not in graph.nodes and name not in ARMS:
             raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
+    for part in [p for own in (train.trainer, *train.arms.values()) for p in own.get("joint") or ()]:
+        name = part.get("input")
+        if name and name not in graph.nodes and name not in ARMS:
+            raise ConfigError(f"{config.where('train', 'joint')}: joint: no node {name!r} to read")
     check_train(config, train)
+    _check_columns(config, graph, train)
 
 
 def check_folders(config: Config, manifests: Mapping[str, Manifest], store: Store) -> None:
@@ -103,10 +110,33 @@ def check_train(config: Config, section: TrainSection) -> None:
     _check_checkpoint(where, config.base, section)
 
 
+def _check_columns(config: Config, graph: Graph, section: TrainSection) -> None:
+    """Raises ConfigError for a label or features that some arm's or the reserved documents would lack."""
+    reserved = section.holdout or next(node.name for node in config.nodes if node.op == "holdout")
+    for key in ("label", "features"):
+        name = str(section.trainer.get(key) or "")
+        for node in [reserved, *(n for n in section.inputs if n not in ARMS)] if name else ():
+            try:
+                column = graph.column_above(name, node)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{config.where('train', key)}: {key}: {name} is no column of the documents of {node}, "
+                    f"which are trained or tested on: {error}"
+                ) from error
+            if key == "features" and not _is_list(column.dtype):
+                raise ConfigError(
+                    f"{config.where('train', key)}: features: {name} is {column.dtype}, not lists of numbers"
+                )
+
+
+def _is_list(dtype: pa.DataType) -> bool:
+    return pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype)
+
+
 def _check_checkpoint(where: str, base: Path, section: TrainSection) -> None:
     init = section.trainer.get("init")
     for key in ("init", "tokenizer"):
-        name = section.trainer.get(key)
+        name = str(section.trainer.get(key) or "")
         if name and not (base / name / "tokenizer.json").is_file() and (key != "init" or not _own(section)):
             raise ConfigError(
                 f"{where}: {key}: {base / name} has no tokenizer.json; name a checkpoint's folder"

@@ -17,6 +17,7 @@ from pipeline.charts import histogram
 from pipeline.compare_text import sample_groups
 from pipeline.curves import arms_of, forest, panels, point
 from pipeline.funnel import Step, first_bytes, funnel
+from pipeline.measures import axis, measure_of, spent, views
 from pipeline.verdict import judge, plus_minus, title_of, verdict
 
 MOST_GROUPS = 14  # groups shown at once; the rest are folded away
@@ -196,17 +197,27 @@ def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Everything that the training section draws."""
     if not train or not train.get("arms"):
         return None
-    drawn = panels(train)
     return {
         "arms": arms_of(train),
-        "panels": drawn,
-        "forest": forest(train, WIDE),
-        "narrow_forest": forest(train, NARROW),
-        "table": list(_loss_table(train, [p.domain for p in drawn])),
+        "views": [_view(view) for view in views(train)],
+        "equal": spent(train),
+        "axis": axis(train),
         "resources": _resources(train.get("resources")),
         "warnings": train.get("warnings") or [],
         "passes": [_passes(arm) for arm in train["arms"].values()],
         "seeds": max((len(a.get("seeds") or []) for a in train["arms"].values()), default=0),
+    }
+
+
+def _view(view: Mapping[str, Any]) -> dict[str, Any]:
+    """The training by one measure."""
+    drawn = panels(view)
+    return {
+        "measure": measure_of(view),
+        "panels": drawn,
+        "forest": forest(view, WIDE),
+        "narrow_forest": forest(view, NARROW),
+        "table": list(_loss_table(view, [p.domain for p in drawn])),
     }
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.funnel import told, whole
+from pipeline.measures import measure_of, views
 from pipeline.units import NONE, count, known, nbytes, number, percent, seconds, short
 from pipeline.verdict import MEANS, TITLES, verdict
 
@@ -38,7 +39,8 @@ def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = N
         console.print(_export(export), soft_wrap=True)
     train = run.get("train")
     if train and train.get("arms"):
-        console.print(arms_table(train, style))
+        for view in views(train):
+            console.print(arms_table(view, style))
         for sentence in verdict(train):
             console.print(sentence, soft_wrap=True)
     if report:
@@ -133,10 +135,12 @@ def _export(export: Mapping[str, Any]) -> str:
 
 
 def arms_table(train: Mapping[str, Any], style: box.Box | None) -> Table:
-    """The final loss of every arm in nats per byte, with its spread over the seeds."""
+    """The final loss (or accuracy) of every arm, with its spread over the seeds."""
     arms = train["arms"]
     domains = dict.fromkeys(d for arm in arms.values() for d in (arm.get("final") or {}).get("domains") or {})
-    table = Table(box=style, pad_edge=False, title="held-out loss, nats per byte", title_justify="left")
+    measure = measure_of(train)
+    title = f"held-out {measure.name}" + ("" if measure.higher else f", {measure.unit}")
+    table = Table(box=style, pad_edge=False, title=title, title_justify="left")
     table.add_column("domain", no_wrap=True)
     for name in arms:
         table.add_column(str(name), justify="right", no_wrap=True)

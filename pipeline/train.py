@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_BYTES_PER_TOKEN = 8
 FILE_BYTES = 256_000_000
 PLACEBO = "placebo_scores"
-PATHS = ("init", "tokenizer", "reference", "folder")  # settings of the trainer that are paths
+PATHS = ("init", "tokenizer", "reference", "folder", "passages")  # settings of the trainer that are paths
 
 
 def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
@@ -44,11 +44,17 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     from gpu_ops.trainer.config import TrainConfig
 
     config = TrainConfig(**resolved(section.trainer, run.config.base))
-    seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
     study = Study(run, engine, section, config)
+    config = TrainConfig(**study.joined(config.model_dump()))
+    seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
     holdout = study.holdout()
     arms = [
-        Arm(name, {seed: study.folder(data, seed) for seed in seeds}, study.shuffled(data), settings)
+        Arm(
+            name,
+            {seed: study.folder(data, seed) for seed in seeds},
+            study.shuffled(data),
+            study.joined(settings),
+        )
         for name, (data, settings) in _arms(section, run.config.base).items()
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
@@ -70,6 +76,8 @@ def resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     return {
         name: resolved(value, base)
         if isinstance(value, dict)
+        else [resolved(one, base) if isinstance(one, dict) else one for one in value]
+        if isinstance(value, list)
         else str(base / value)
         if name in PATHS and value
         else value
@@ -121,8 +129,18 @@ class Study:
         taken = Alive("dropped", node.name, node.key, node.positional, (node.after,))
         return self._write(self.run.graph, taken, node.name, ordered=False)
 
-    def folder(self, name: str, seed: int) -> str:
-        """The folder of an arm's documents for one seed."""
+    def joined(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the nodes of `joint` as folders of their documents, the same for every seed."""
+        parts = [
+            {**part, "input": None, "folder": self.folder(part["input"], 0, labelled=False)}
+            if part.get("input")
+            else part
+            for part in fields.get("joint") or ()
+        ]
+        return {**fields, "joint": parts} if parts else fields
+
+    def folder(self, name: str, seed: int, labelled: bool = True) -> str:
+        """The folder of an arm's documents for one seed. labelled: with the columns that are learned from."""
         config = replace(self.run.config, seed=_seed(self.run.config.seed, seed))
         match name:
             case "random":
@@ -138,7 +156,8 @@ class Study:
                 if node not in graph.nodes:
                     raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
         self._compute(graph, node)
-        return self._write(graph, graph.nodes[node].after, node, ordered=not self.shuffled(name))
+        after, ordered = graph.nodes[node].after, not self.shuffled(name)
+        return self._write(graph, after, node, ordered, labelled)
 
     def _random(self, config: Config) -> tuple[Graph, str]:
         """Documents drawn from the raw corpus, the reserved ones left out."""
@@ -211,13 +230,13 @@ class Study:
         main = self.run.driver
         return Driver(graph, self.run.store, self.engine, main.device, main.batch_rows, allow=(guard.ALL,))
 
-    def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool) -> str:
+    def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool, labelled: bool = True) -> str:
         """An export of some rows in a folder named by what it holds."""
         order = graph.order_above(node) if ordered else None
         store, manifest = self.run.store, self.run.sources[MAIN]
         above = (node,) if alive.kind != "dropped" else graph.nodes[node].inputs
         edits = graph.edits(above)
-        columns = self._columns(graph, node)
+        columns = self._columns(graph, node) if labelled else {}
         plain = Export(store, manifest, alive, "", "parquet", order, columns, (), FILE_BYTES, edits=edits)
         key = identity(plain)
         bounds: tuple[int, ...] = ()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.measures import measure_of, spent, views
 from pipeline.units import known, signed
 
 RANDOM = "random"
 PLACEBO = "placebo"
 MEANS = ("macro", "all")
 TITLES = {"macro": "Mean over domains", "all": "All held-out text"}
-DIFFERENCE, ERROR = "mean difference to random", "standard error"  # keys of a paired comparison
+# Keys of a paired comparison.
+DIFFERENCE, ERROR, HIGHER = "mean difference to random", "standard error", "higher is better"
 # Student's t at 95 %, two-sided, by degrees of freedom: with few seeds two standard errors are not enough.
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
         2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)  # fmt: skip
@@ -21,13 +23,13 @@ MANY = 2.0  # beyond the table
 def judge(cell: Mapping[str, Any]) -> str:
     """`better` or `worse` than random if the 95 % interval of the paired difference (Student's t over the
     seeds) leaves zero out, else `tie`; `unknown` where there is no error, for example with one seed.
-    Lower loss is better."""
+    Lower is better, unless the cell says otherwise, as accuracies do."""
     difference, error = cell.get(DIFFERENCE), cell.get(ERROR)
     if difference is None or error is None or not known(difference) or not known(error):
         return "unknown"
     if abs(difference) <= errors_needed(cell.get("n")) * error:
         return "tie"
-    return "better" if difference < 0 else "worse"
+    return "better" if (difference > 0) == bool(cell.get(HIGHER)) else "worse"
 
 
 def errors_needed(n: int | None) -> float:
@@ -36,14 +38,16 @@ def errors_needed(n: int | None) -> float:
 
 
 def verdict(train: Mapping[str, Any] | None) -> list[str]:
-    """One sentence for every curated arm, then one for the placebo; empty when nothing was trained."""
-    arms, paired = list((train or {}).get("arms") or {}), (train or {}).get("paired") or {}
+    """One sentence for every curated arm, then one for the placebo; empty when nothing was trained.
+    Classifiers are judged by their accuracy."""
+    view = views(train or {})[0]
+    arms, paired = list(view.get("arms") or {}), view.get("paired") or {}
     if not arms:
         return []
     curated = [a for a in arms if a not in (RANDOM, PLACEBO) and paired.get(a)]
     if not curated:
         return ["No arm was compared with random, so training says nothing about the selection."]
-    sentences = [_arm(arm, paired[arm]) for arm in curated]
+    sentences = [_arm(arm, paired[arm], measure_of(view).unit, spent(view)) for arm in curated]
     if paired.get(PLACEBO):
         sentences.append(_placebo(paired[PLACEBO]))
     return sentences
@@ -78,15 +82,15 @@ def plus_minus(cell: Mapping[str, Any], sign: bool = True) -> str:
     )
 
 
-def _arm(arm: str, row: Mapping[str, Any]) -> str:
+def _arm(arm: str, row: Mapping[str, Any], unit: str, equal: str) -> str:
     by = judged(row)
     total = sum(map(len, by.values()))
     headline = row.get("macro") or (row[domains_of(row)[0]] if total == 1 else row.get("all"))
     if headline is None:
-        return f"At equal tokens against random, {arm} is {_tally(row, by, total)}."
+        return f"At equal {equal} against random, {arm} is {_tally(row, by, total)}."
     where = "" if total == 1 else f" on the mean over {total} domains"
-    size = f"{plus_minus(headline, sign=False)} nats per byte{where}{_seeds(headline.get('n'))}"
-    offset = f"{plus_minus(headline)} nats per byte{where}{_seeds(headline.get('n'))}"
+    size = f"{plus_minus(headline, sign=False)} {unit}{where}{_seeds(headline.get('n'))}"
+    offset = f"{plus_minus(headline)} {unit}{where}{_seeds(headline.get('n'))}"
     verb = judge(headline)
     claim = {
         "better": f"{arm} beats random by {size}",
@@ -95,7 +99,7 @@ def _arm(arm: str, row: Mapping[str, Any]) -> str:
         "unknown": f"{arm} is at {offset} from random, with too few seeds to judge it",
     }[verb]
     tally = "" if total == 1 or verb == "unknown" else f": {_tally(row, by, total)}"
-    return f"At equal tokens, {claim}{tally}."
+    return f"At equal {equal}, {claim}{tally}."
 
 
 def _seeds(n: int | None) -> str:

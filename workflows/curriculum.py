@@ -36,7 +36,7 @@ from gpu_ops.trainer.stream import Vocabulary
 from pipeline.config import load_config
 from pipeline.progress import Progress
 from pipeline.run import RunOptions, run
-from workflows.memorisation import SAMPLE, newest, rank, train_tokenizer
+from workflows.memorisation import SAMPLE, rank, train_tokenizer
 from workflows.selecting.pages import forest, write_forests
 from workflows.selecting.results import Comparison, Line
 from workflows.selecting.statistics import FEWEST, LOSES, WINS, Estimate, estimate, paired
@@ -124,7 +124,7 @@ def run_dag(out: Path, sections: dict[str, Any], search: Search) -> dict[str, An
     config = out / "curriculum.yaml"
     source = {"path": "corpus.parquet", "id": "id", "text": "text"}
     config.write_text(yaml.safe_dump({"source": source, "seed": SEED, **sections}, sort_keys=False))
-    options = RunOptions(workers=search.workers, device=search.device)
+    options = RunOptions(workers=search.workers, device=search.device, accept_source=True)
     return run(load_config(config), options, Progress(quiet=True))
 
 
@@ -155,9 +155,6 @@ def _trained(
     out: Path, nodes: dict[str, Any], section: dict[str, Any], search: Search
 ) -> dict[str, list[float]]:
     data = run_dag(out, {"nodes": nodes, "train": section}, search)["train"]
-    (out / "compare.json").write_bytes(
-        newest(out / ".tamis" / "train", "compare-*/compare.json").read_bytes()
-    )
     return {arm: row["final"]["macro"]["values"] for arm, row in data["arms"].items()}
 
 

@@ -38,7 +38,7 @@ class Batch:
     @property
     def learned(self) -> Ints:
         """(R,) targets that each row is learned from."""
-        return (self.targets != IGNORED).reshape(len(self), -1).sum(axis=1)
+        return (self.targets != IGNORED).sum(axis=tuple(range(1, self.targets.ndim)))
 
     @property
     def tokens(self) -> int:

@@ -106,8 +106,9 @@ def restore(
     for file in (path / "tensors").glob("*.safetensors"):
         with safe_open(file, "pt") as tensors:
             stored |= set(tensors.keys())
-    wanted = _tensors(network, optimizer)
-    (world or Alone()).load({n: t for n, t in wanted.items() if n in stored or n[0] == "m"}, path / "tensors")
+    wanted = _tensors(network, optimizer).items()
+    world = world or Alone()
+    world.load({n: t for n, t in wanted if n in stored or n.startswith(WEIGHTS)}, path / "tensors")
     for index, parameter in enumerate(_parameters(optimizer)):
         # One that never had a gradient has no moments.
         if not any(name.startswith(f"{MOMENTS}{index}.") for name in stored):
@@ -116,7 +117,7 @@ def restore(
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Trained weights by name (others are as at step 0), moments by the number of their parameter."""
+    """Trained weights by name (the others are as at step 0), moments by the number of their parameter."""
     found = {f"{WEIGHTS}{name}": p for name, p in network.named_parameters() if p.requires_grad}
     moments = {
         f"{MOMENTS}{index}.{name}": tensor

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gpu_ops.kernels.networks import longest_input, network_of
 from gpu_ops.trainer.config import LlamaShape, MlpShape, TrainConfig
 from gpu_ops.trainer.stream import Vocabulary
+
+WEIGHTS = "model.safetensors"
 
 
 class Mlp(nn.Module):
@@ -32,13 +34,22 @@ class Mlp(nn.Module):
         logits: torch.Tensor = self.layers(vectors)
         return logits
 
+    @classmethod
+    def load(cls, folder: Path) -> Mlp:
+        """What `save_pretrained` wrote."""
+        config, weights = json.loads((folder / "config.json").read_text("utf-8")), load_file(folder / WEIGHTS)
+        shape = MlpShape(mlp=config["mlp"], dropout=config["dropout"])
+        found = cls(weights["layers.0.weight"].shape[1], tuple(config["id2label"].values()), shape)
+        found.load_state_dict(weights)
+        return found
+
     def save_pretrained(self, folder: Path) -> None:
         """config.json with the shape and id2label, and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         id2label = {str(number): name for number, name in enumerate(self.classes)}
         config = {"model_type": "tamis_mlp", **self.shape.model_dump(mode="json"), "id2label": id2label}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
-        save_file(self.state_dict(), folder / "model.safetensors")
+        save_file(self.state_dict(), folder / WEIGHTS)
 
 
 def build_classifier(config: TrainConfig, classes: Sequence[str], vocab: int, seed: int) -> Any:

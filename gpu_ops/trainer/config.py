@@ -86,6 +86,45 @@ class MlpShape(_Fields):
     """Share of every hidden layer's numbers that a training step leaves out."""
 
 
+class JointPart(_Fields):
+    """Language modelling that every step adds to what is learned (TLM, Yao et al. 2022), on the same body."""
+
+    folder: str | None = None
+    """Folder of its documents; the arm's own documents when neither this nor `input` is given."""
+    input: str | None = None
+    """In a pipeline's config: the node whose documents they are, those of the run's own seed."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """What its mean loss a token is multiplied by."""
+    batch_size: Count | None = None
+    """Its sequences in one step; as many as the task's when not given."""
+
+
+class ProbeConfig(_Fields):
+    """Passages that the model may know by heart: which of them greedy decoding continues exactly."""
+
+    passages: str
+    """A data file, or a folder of them; results are by its column `domain`, where there is one."""
+    column: str = "text"
+    """The column of passages. Only those that are long enough count."""
+    prompt: Count = 32
+    """Tokens that are given, a BOS among them."""
+    continuation: Count = 32
+    """Tokens that must follow."""
+
+
+class EarlyStop(_Fields):
+    """Ends a run whose evaluations no longer get better."""
+
+    patience: Count = 2
+    """Evaluations without gain after which it ends."""
+    on: str = "macro"
+    """What must get better: the loss on `macro`, `all` or a domain, or a classifier's `accuracy`."""
+    least: Annotated[float, Field(ge=0)] = 0.0
+    """What is not more than this is no gain."""
+    keep: Literal["best", "last"] = "best"
+    """Which model is exported and counts as the run's final one."""
+
+
 class LastLayers(_Fields):
     """The last blocks, the norm after them, and the output layer where it is not the embedding."""
 
@@ -199,6 +238,12 @@ class TrainConfig(_Fields):
     eval_bytes: Count | None = 65_536
     """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given.
     A classification is evaluated on all documents."""
+    joint: tuple[JointPart, ...] = ()
+    """Losses of language modelling that every step adds; memory grows with each."""
+    probe: ProbeConfig | None = None
+    """Passages that a language model is asked to continue, at every evaluation."""
+    early_stop: EarlyStop | None = None
+    """When to end before the budget does; with `evals` evaluations on the way."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
     checkpoints_kept: Count = 1
@@ -277,6 +322,10 @@ class TrainConfig(_Fields):
             raise ValueError("objective: classification needs `label`, the column of labels")
         if not classifies and (self.label or self.features):
             raise ValueError("label and features belong to `objective: classification`")
+        if self.features and self.joint:
+            raise ValueError("joint adds language modelling, which vectors do not allow")
+        if classifies and self.probe:
+            raise ValueError("probe asks a language model to go on; a classifier does not")
         if (self.features is None) == isinstance(self.model, MlpShape):
             raise ValueError("features (a column of vectors) and `model: {mlp: [...]}` go together")
         return self

@@ -92,7 +92,7 @@ class AutoAssistConfig(Selection):
     """Which n, of token ids."""
     buckets: Annotated[int, Field(ge=2, le=2**24)] = 2**16
     """Hash buckets of the n-grams: the number of coefficients."""
-    rate: Annotated[float, Field(gt=0)] = 0.1
+    rate: Annotated[float, Field(gt=0)] = 0.5
     """Adagrad's learning rate."""
     ring: Count = 1024
     """So many last losses give the mean and the deviation."""

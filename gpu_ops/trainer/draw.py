@@ -16,7 +16,7 @@ from gpu_ops.trainer.select.selector import Arrays, Bools, Chosen, Floats, Ints,
 Score = Callable[[Batch, frozenset[str]], Scores]
 
 _PARTS = ("index", "weight", "targets", "keep")
-_MOST_BATCHES = 10_000  # without a row that is taken: the selector takes none any more
+_MOST_BATCHES = 10_000  # in a row of which none is taken: the selector takes no row any more
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,18 @@ class Draw:
             return Drawn(batch, np.ones(len(batch)), (number,), float(batch.learned.sum()), {})
         parts, self.waiting = self.waiting, []
         choices: list[Chosen] = []
-        looked = 0
+        looked = empty = 0
         while sum(map(len, parts)) < rows:
-            if len(choices) == _MOST_BATCHES and not parts:
+            if empty == _MOST_BATCHES:
                 raise RuntimeError(
-                    f"step {step + 1}: the selection took none of {looked:,} rows; loosen it (cap, share)"
+                    f"step {step + 1}: the selection took none of the rows of {empty:,} batches; loosen it"
                 )
             number = self._take_number()
             candidates = self.read(number)
             scores = score(candidates, self.selector.wants(candidates))
             choices.append(self.selector.choose(candidates, scores, rows, number))
             looked += len(candidates)
+            empty = 0 if len(choices[-1].index) else empty + 1
             parts.append(_part(number, choices[-1], candidates))
         parts, self.waiting = _split(parts, rows)
         batch = Batch.joined([part.rows(self.read(part.number)) for part in parts])

@@ -47,9 +47,10 @@ class Meter:
         if kind == "training":
             self._steps = [*self._steps[-LATENCIES + 1 :], took]
 
-    def trained(self, batch: Batch) -> None:
-        """A forward and a backward pass over these rows; the output layer's are of learned targets only."""
-        self._add("flops", self._flops(batch, self.model, learning=True))
+    def trained(self, batch: Batch, model: Any = None) -> None:
+        """A forward and a backward pass over these rows, of another model than the run's if one is given; the
+        output layer's are of learned targets only."""
+        self._add("flops", self._flops(batch, self.model if model is None else model, learning=True))
 
     def looked(self, batch: Batch, model: Any) -> None:
         """A forward pass of this model alone."""

@@ -13,6 +13,7 @@ from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.kernels.document_mask import crosses
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.joint import TwoHeads, with_language_head
 from gpu_ops.trainer.precision import weights_dtype
 from gpu_ops.trainer.tuning import tuned
 
@@ -26,6 +27,8 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequ
         raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
     if config.objective == "classification":
         network = build_classifier(config, classes, vocab, seed)
+        if config.joint:
+            network = with_language_head(network, config, vocab, seed)
     else:
         network = _language_model(config, vocab, seed)
     whole = network if isinstance(network, Mlp) else tuned(network, config, seed)
@@ -114,6 +117,7 @@ def flops_per_token(network: Any, seq_len: int) -> int:
     """
     if isinstance(network, Mlp):
         return 6 * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
+    network = network.classifier if isinstance(network, TwoHeads) else network
     text = network.config.get_text_config()
     looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
     matrices = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)

@@ -31,6 +31,15 @@ class Logits:
     place: torch.Tensor | None
     shape: tuple[int, ...]
 
+    @staticmethod
+    def among(values: torch.Tensor, targets: torch.Tensor) -> Logits:
+        """Of (N, V) logits of all places, those that are learned from. targets: (R,) or (R, T), N in all."""
+        flat, shape = targets.flatten(), tuple(targets.shape)
+        if bool((flat != IGNORED).all()):
+            return Logits(values, flat, None, shape)
+        place = (flat != IGNORED).nonzero()[:, 0]
+        return Logits(values[place], flat[place], place, shape)
+
     def losses(self) -> torch.Tensor:
         """(R,) or (R, T) losses, at least float32, 0 where nothing is learned."""
         return self._spread(cross_entropy(wide(self.values), self.targets, reduction="none"))
@@ -39,10 +48,10 @@ class Logits:
     def bounds(self) -> torch.Tensor:
         """(R,) the root of each row's summed squared ||softmax - one hot||: the bound of its gradient's
         length (Katharopoulos & Fleuret 2018, section 3.2)."""
-        z = wide(self.values.detach())
-        missing = torch.expm1(-cross_entropy(z, self.targets, reduction="none")).square()  # (1 - p_y)^2
-        others = z.softmax(dim=-1).scatter(1, self.targets[:, None], 0.0).square().sum(dim=-1)
-        return by_row(self._spread(missing + others)).sqrt()
+        p = wide(self.values.detach()).softmax(dim=-1)
+        others = p.scatter(1, self.targets[:, None], 0.0)  # their sum is 1 - p_y, without its cancellation
+        squares = others.sum(dim=-1).square() + others.square().sum(dim=-1)
+        return by_row(self._spread(squares)).sqrt()
 
     def _spread(self, values: torch.Tensor) -> torch.Tensor:
         if self.place is not None:
@@ -73,20 +82,17 @@ class CausalLmObjective(Objective):
     of the others alone."""
 
     def logits(self, model: Any, batch: Batch, device: str) -> Logits:
-        inputs = torch.from_numpy(batch.inputs).to(device)
-        targets = torch.from_numpy(batch.targets).to(device).flatten()
-        place = None if (batch.targets != IGNORED).all() else (targets != IGNORED).nonzero()[:, 0]
+        inputs, targets = (torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets))
+        place = None if (batch.targets != IGNORED).all() else (targets.flatten() != IGNORED).nonzero()[:, 0]
         more: dict[str, Any] = {"use_cache": False}
         if batch.positions is not None:
             more = document_inputs(torch.from_numpy(batch.positions).to(device))
         with _gathered(model, inputs.shape, place):
             said = model(input_ids=inputs, **more).logits
-        if place is not None and said.shape[:2] == (1, len(place)):
-            return Logits(said[0], targets[place], place, batch.targets.shape)
-        values = said[:, -inputs.shape[1] :].flatten(0, 1)  # a prompt's come before
-        if place is not None:  # the head was not what it seemed to be, or sees a prompt, too
-            values, targets = values[place], targets[place]
-        return Logits(values, targets, place, batch.targets.shape)
+        if place is not None and said.shape[:2].numel() == len(place):
+            return Logits(said.flatten(0, 1), targets.flatten()[place], place, batch.targets.shape)
+        # A head that could not be given some places alone; what a prompt says comes before the inputs.
+        return Logits.among(said[:, -inputs.shape[1] :].flatten(0, 1), targets)
 
     def evaluate(self, model: Any, held: HeldOut, device: str) -> dict[str, Any]:
         return evaluate(model, held, device)

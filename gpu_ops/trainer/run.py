@@ -10,13 +10,16 @@ from typing import Any
 
 from gpu_ops.trainer import checkpoint, network, rewind, tuning
 from gpu_ops.trainer.draw import Draw
+from gpu_ops.trainer.early import best, is_over
 from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.joint import Joint
 from gpu_ops.trainer.log import Log
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
 from gpu_ops.trainer.precision import Precision
+from gpu_ops.trainer.probe import Passages, probe
 from gpu_ops.trainer.select.build import build as selector
 from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
@@ -50,7 +53,7 @@ def train(
         before, (run, step) = run, _prepare(job, device, world)
         run.meter.spent = before.meter.spent  # what was thrown away was paid for
     result = _result(run)
-    if not job.untrained:
+    if not job.untrained and _kept(run) == len(run.curve) - 1:
         _export_model(run, folder)
     if world.first:
         write_json(folder / "result.json", result)
@@ -74,7 +77,7 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
     steps = 0 if run.job.untrained else run.draw.schedule.steps
     evals = set(run.draw.schedule.eval_steps(run.job.config.evals))
     saved = step
-    while step < steps:
+    while step < steps and not is_over(run.curve, run.job.config.early_stop):
         if run.world.any(stop()):
             raise Stopped(f"{run.job.name} after step {step}")
         with run.meter.timing("training"):
@@ -87,6 +90,8 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
             progress(_event(run, step, row["loss"]))
         if step in evals:
             _evaluate(run, step, log)
+            if _is_best(run):
+                _export_model(run, Path(run.job.folder))
         if _checkpoint_due(run, step, saved, evals):
             run.meter.settle()
             log.sync()  # the rows before the checkpoint are not made again
@@ -95,6 +100,7 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
     if not run.curve:
         _evaluate(run, step, log)
     run.meter.settle()
+    run.done = step
     return False
 
 
@@ -119,7 +125,9 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps), workers=readers),
         held=load_held(job),
         meter=meter,
-        reference=Reference.of(job.config.select, network_, device),
+        reference=Reference.of(job, network_, device),
+        joint=Joint.of(job, model, network_),
+        probe=None if job.probe is None else Passages.load(job.probe),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
     world.wait()  # nobody reads or writes in the folder
@@ -164,9 +172,17 @@ def _evaluate(run: Sitting, step: int, log: Log) -> None:
     tokens = run.draw.schedule.tokens_after(step)
     with run.meter.timing("evaluation"), run.world.whole(run.network):
         scores = run.objective.evaluate(run.network, run.held, run.device)
+        if run.probe is not None:
+            scores |= probe(run.network, run.probe, run.device)
     run.curve.append({"tokens": tokens, "flops": run.meter.flops, **scores})
     log.metrics({"step": step, **run.curve[-1]})
     log.speed({"step": step, **run.meter.speed(tokens)})
+
+
+def _is_best(run: Sitting) -> bool:
+    """Whether the last evaluation is the best one so far, and that one is wanted."""
+    rule = run.job.config.early_stop
+    return rule is not None and rule.keep == "best" and best(run.curve, rule.on) == len(run.curve) - 1
 
 
 def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
@@ -229,7 +245,7 @@ def _save(run: Sitting, step: int) -> None:
 
 
 def _result(run: Sitting) -> dict[str, Any]:
-    tokens = 0 if run.job.untrained else run.draw.schedule.tokens_after(run.draw.schedule.steps)
+    tokens = run.draw.schedule.tokens_after(run.done)
     return {
         "identity": run.job.identity,
         "arm": run.job.arm,
@@ -238,5 +254,14 @@ def _result(run: Sitting) -> dict[str, Any]:
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
         "spikes": rewind.spikes(Path(run.job.folder)),
+        "steps": run.done,
+        "stopped": not run.job.untrained and run.done < run.draw.schedule.steps,
+        "kept": _kept(run),
         **run.meter.result(tokens),
     }
+
+
+def _kept(run: Sitting) -> int:
+    """The number of the evaluation of the model that is exported."""
+    rule = run.job.config.early_stop
+    return best(run.curve, rule.on) if rule is not None and rule.keep == "best" else len(run.curve) - 1

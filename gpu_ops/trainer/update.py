@@ -26,7 +26,7 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         group["lr"] = rate
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))
     torch.manual_seed((run.job.seed * 1_000_003 + step) * 1_009 + run.world.rank)  # dropout
-    loss, seen = _gradients(run, drawn)
+    loss, seen = _gradients(run, drawn, step)
     if not math.isfinite(loss):
         return {"loss": loss, "batches": list(drawn.numbers)}
     told = run.precision.step(run.model, run.optimizer, config.clip)
@@ -37,14 +37,15 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         run.draw.selector.learn(drawn.batch, seen)
     if run.reference is not None:
         run.reference.follow(run.network)
-    figures = {"loss": loss, "lr": rate, **told, "flops": run.meter.flops, **drawn.told}
+    figures = {"loss": loss, "lr": rate, **told, "flops": run.meter.flops}
+    figures |= {**run.joint.told(run), **drawn.told}
     return {**figures, "batches": list(drawn.numbers)}
 
 
-def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
-    """Adds up the gradient of sum(weight * loss) / targets, however the rows are shared among processes and
-    micro-batches. Returns that number, and what the forward passes said of the rows, without their
-    weights."""
+def _gradients(run: Sitting, drawn: Drawn, step: int) -> tuple[float, Scores]:
+    """Adds up the gradient of sum(weight * loss) / targets and of the further parts' losses, however the rows
+    are shared among processes and micro-batches. Returns the first number, and what the forward passes said
+    of the rows, without their weights."""
     own = run.world.own(drawn.batch)
     batch, weights = drawn.batch.take(own), run.world.weights(drawn.weights)
     bounded = run.draw.selector is not None and "bound" in run.draw.selector.observes
@@ -57,6 +58,7 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
             with run.precision.products():
                 logits = run.objective.logits(run.model, rows, run.device)
                 losses = by_row(logits.losses())
+                joint = run.joint.loss(run, step, k, len(pieces))
             bounds = logits.bounds() if bounded else torch.zeros_like(losses)
             if drawn.weigh is not None:
                 means = losses.detach().double().cpu().numpy() / np.maximum(rows.learned, 1)
@@ -64,6 +66,7 @@ def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
             weight = torch.from_numpy(weights[piece] / drawn.targets).to(losses)
             # Gradients are averaged over the processes, and are to be summed.
             whole = (losses * weight).sum() * run.world.size
+            whole = whole if joint is None else whole + joint * run.world.size
             more = tuning.penalty(run.network) if k == 0 else None
             run.precision.backward(whole if more is None else whole + more)
         found.append((losses.detach(), bounds))

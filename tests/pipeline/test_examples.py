@@ -90,3 +90,15 @@ def test_difficulty_orders_by_a_formula_of_ranks(tmp_path: Path) -> None:
     assert hard[usual] == pytest.approx(np.array(share)[usual], abs=0.03)  # ties have one percentile
     assert (hard[~usual] == 1).all()
     assert hard[:30].mean() < hard[-30:].mean()
+
+
+@pytest.mark.slow
+def test_curriculum_goes_through_buckets_of_difficulty(tmp_path: Path) -> None:
+    rows = exported("curriculum", tmp_path)
+    loss = np.array([row["surprise.loss_per_byte"] for row in rows])
+    assert len(rows) == 400
+    bucket = np.array([row["buckets.order"] * 5 // 2**64 for row in rows])
+    found = [loss[bucket == k] for k in range(5)]
+    assert all(70 < len(one) < 90 for one in found)
+    assert all(max(found[k]) < min(found[k + 1]) for k in range(4))
+    assert all((np.diff(one) < 0).mean() > 0.3 for one in found)  # shuffled within

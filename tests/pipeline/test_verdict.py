@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_ops.trainer import summary
+from pipeline.curves import panels
+from pipeline.measures import measure_of, views
 from pipeline.verdict import DIFFERENCE, ERROR, judge, verdict
 
 
@@ -103,3 +105,28 @@ def test_judgement_is_symmetric_and_needs_two_errors(difference: float, error: f
 @pytest.mark.parametrize("cell", [{}, {DIFFERENCE: 1.0}, {DIFFERENCE: 1.0, ERROR: float("nan")}])
 def test_without_an_error_there_is_no_judgement(cell: dict[str, float]) -> None:
     assert judge(cell) == "unknown"
+
+
+def test_classifiers_are_judged_by_accuracy_where_more_is_better() -> None:
+    def arm(loss: float, right: float) -> dict[str, Any]:
+        point = {"tokens": 1, "domains": {"python": {"mean": loss}}}
+        point["accuracy"] = {"domains": {"python": {"mean": right}}}
+        return {"curve": [point], "final": point}
+
+    higher = {DIFFERENCE: 0.2, ERROR: 0.01, "n": 2, "higher is better": True}
+    train = {
+        "arms": {"random": arm(0.5, 0.6), "order": arm(0.7, 0.8)},
+        "paired": {"order": {"python": {DIFFERENCE: 0.2, ERROR: 0.01, "n": 2}}},
+        "paired_accuracy": {"order": {"python": higher}},
+        "config": {"examples": 9},
+    }
+    assert verdict(train) == [
+        "At equal examples, order beats random by 0.200\xa0±\xa00.010 in accuracy (2 seeds)."
+    ]
+    assert judge({**higher, DIFFERENCE: -0.2}) == "worse"
+    first, second = views(train)
+    assert (measure_of(first).name, measure_of(second).unit) == ("accuracy", "nats per document")
+    assert judge(second["paired"]["order"]["python"]) == "worse"
+    for view, best in ((first, "order"), (second, "random")):
+        (panel,) = panels(view)
+        assert panel.stops[-1].values[0][0].name == best

@@ -90,8 +90,8 @@ class LastLosses:
     def _grow(self, rows: Ints) -> None:
         if len(rows) and int(rows.min()) < 0:
             raise ValueError(
-                "the losses of rows are to be kept, but this data's rows are cut anew in every epoch and "
-                "have no number: take fresh losses, or documents in file order (no shuffling) whose tokens "
+                "the losses of rows are to be kept, but in every epoch this data is cut into other rows, "
+                "without numbers: take fresh losses, or documents in file order (no shuffling) whose tokens "
                 "seq_len divides, or a task with a row for each text"
             )
         more = int(rows.max(initial=-1)) + 1 - len(self._loss)
