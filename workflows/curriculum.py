@@ -1,7 +1,8 @@
 """Claim: a model learns more from the same tokens when easy texts come before hard ones.
 
     python -m workflows.curriculum OUT [CORPUS ...] [--difficulty length,rarity,loss]
-        [--pacing sort,competence,linear,step] [--setting 'NAME={"lr": 0.001}'] [--trainer '{"seq_len": 256}'] [--seeds 5] [--full]
+        [--pacing sort,competence,linear,step] [--setting 'NAME={"lr": 0.001}']
+        [--trainer '{"seq_len": 256}'] [--seeds 5] [--full]
 
 A search over difficulty and pacing (Bengio et al. 2009; Platanios et al. 2019, arXiv 1903.09848). CORPUS is a
 Parquet file or folder with the columns text and domain; FILE:domain,domain takes some of its domains, equal
