@@ -85,6 +85,8 @@ def plan_warnings(plan: Plan, law: Law, pools: Sequence[Pool], most_epochs: floa
             f"epochs of all pools are {short(plan.tokens)} tokens; more tokens or --max-epochs are worth "
             "more than compute"
         )
+    if plan.flops["scoring"] == 0 and any(keep < 1 for keep in plan.keep_fraction.values()):
+        found.append("scoring is taken to be free; say what scores the pools with --score-params")
     for pool in pools:
         keep, curve = plan.keep_fraction[pool.name], pool.keep_curve
         if curve is None or keep == 1:

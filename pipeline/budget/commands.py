@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.units import number, short
 
 
@@ -41,7 +41,12 @@ def _fit(arguments: argparse.Namespace) -> int:
             runs = runs.at(~gone)
         if not 0 <= arguments.drop_outliers < len(runs):
             raise ConfigError(f"--drop-outliers {arguments.drop_outliers}: there are {len(runs)} runs")
-        law, tried = _one(arguments, runs, kinds, choose)
+        try:
+            law, tried = _one(arguments, runs, kinds, choose)
+        except DataError as error:
+            raise DataError(
+                f"{arguments.runs}: {f'{arguments.group} {value}: ' * bool(value)}{error}"
+            ) from error
         if len(kinds) > 1:
             print(chosen_text(tried))
         print(law_text(law, runs))

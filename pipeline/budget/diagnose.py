@@ -84,7 +84,7 @@ def warnings_of(law: Law, free: int, form: Form) -> list[str]:
             before, after = law.params[name], law.params[name] * (1 + change)
             found.append(
                 f"few runs carry the fit: without {_list(group['runs'])} ({share} of the runs) {name} goes "
-                f"from {number(before)} to {number(after)} ({change:+.0%}); "
+                f"from {number(before)} to {number(after)} ({moved_by(change)}); "
                 f"look at them, and compare with --drop-outliers {len(group['rows'])}"
             )
     for name, (low, high) in law.ci.items():
@@ -102,6 +102,11 @@ def warnings_of(law: Law, free: int, form: Form) -> list[str]:
     if law.figures["runs"] < 3 * free:
         found.append(f"{law.figures['runs']} runs for {free} parameters; at least {3 * free} are advisable")
     return found
+
+
+def moved_by(change: float) -> str:
+    """A relative change; as a factor where per cents say little."""
+    return f"{change:+.1%}" if abs(change) < 2 else f"times {number(1 + change)}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ def fill(tokens: Any, unique: Any, q: Any, star: Any, most_epochs: float) -> Flo
     shape = np.broadcast_shapes(tokens.shape, unique.shape[1:], np.shape(star))
     whole = (unique * most_epochs).sum(axis=0)
     wanted = np.broadcast_to(np.minimum(tokens, whole), shape)
+    if len(unique) == 1:
+        return wanted[None]
     with np.errstate(under="ignore", over="ignore"):
         high = np.broadcast_to(np.log(q.max(axis=0)) + 1e-9, shape).copy()
         low = np.broadcast_to(np.log(q.min(axis=0)) - (most_epochs - 1) / star - 1e-9, shape).copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.budget.diagnose import moved_by
 from pipeline.budget.law import Law
 from pipeline.units import NONE, number, short
 
@@ -52,7 +53,7 @@ def law_text(law: Law, runs: Runs) -> str:
             f"{held['worst']:.2%} at most"
         )
     for row in law.leverage.get("single", [])[:3]:
-        changes = ", ".join(f"{name} {change:+.1%}" for name, change in row["changes"].items())
+        changes = ", ".join(f"{name} {moved_by(change)}" for name, change in row["changes"].items())
         lines.append(f"  without {row['run']}: {changes}")
     lines += [f"  warning: {warning}" for warning in law.warnings]
     return "\n".join(lines)
