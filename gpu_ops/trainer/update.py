@@ -39,7 +39,8 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         run.draw.selector.learn(drawn.batch, seen)
     if run.reference is not None:
         run.reference.follow(run.network)
-    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), "flops": run.meter.flops, **drawn.told}
+    told = {**drawn.told, **({"rows": drawn.batch.rows.tolist()} if config.log_rows else {})}
+    return {"loss": loss, "lr": rate, "gradient_norm": norm.item(), "flops": run.meter.flops, **told}
 
 
 def _gradients(run: Sitting, drawn: Drawn) -> tuple[float, Scores]:
