@@ -82,7 +82,8 @@ def ours(args: argparse.Namespace, model: Path, tokens: Path, clock: Clock) -> f
     _, _, _, vocab, seq_len, rows, micro = SHAPES[args.shape]
     config = TrainConfig(
         init=str(model), tokenizer=str(TOKENIZER), tokens=args.steps * rows * seq_len, seq_len=seq_len,
-        batch_size=rows, micro_batch=micro, lr=RATE, warmup=WARMUP, evals=1, eval_bytes=2000, device=args.device,
+        batch_size=rows, micro_batch=micro, lr=RATE, warmup=WARMUP, evals=1, eval_bytes=2000,
+        device=args.device,
     )  # fmt: skip
     held = held_out(str(args.corpus), Vocabulary.load(str(TOKENIZER)), seq_len, 2000)[1]
     held.save(args.out / "held.npz")
