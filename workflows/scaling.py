@@ -119,7 +119,7 @@ def cell(out: Path, grid: Grid, size: int, tokens: int, device: str, seed: int) 
     made = compare(
         config, arms, [seed], str(out / "holdout"), str(out / f"runs-{size}-{tokens}-{seed}"), workers=1
     )
-    seen = config.steps * config.batch_size * config.seq_len
+    seen = made["arms"][f"r{factors[0]}"]["final"]["tokens"]
     return [
         {
             "size": size, "tokens": tokens, "repeats": r, "seed": seed, "N": made["resources"]["parameters"],

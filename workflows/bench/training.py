@@ -128,7 +128,7 @@ def theirs(args: argparse.Namespace, model: Path, tokens: Path, clock: Clock) ->
             block = torch.from_numpy(ids[places].astype(np.int64))
             return {"input_ids": block, "labels": block}
 
-    class Ticks(TrainerCallback):  # type: ignore[misc]
+    class Ticks(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             clock.tick()
 
