@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from pipeline.errors import ConfigError
 from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
+from pipeline.progress import Progress
 from pipeline.store import key_of
 from pipeline.tasks import Done
+from pipeline.units import short
 from pipeline.view import Alive, Column
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     from gpu_ops.trainer.compare import Arm, compare
     from gpu_ops.trainer.config import TrainConfig
 
-    config = TrainConfig(**_resolved(section.trainer, run.config.base))
+    config = TrainConfig(**resolved(section.trainer, run.config.base))
     study = Study(run, engine, section, config)
     config = TrainConfig(**study.joined(config.model_dump()))
     seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
@@ -56,7 +59,7 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
-    return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
+    return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
 
 
 def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -64,16 +67,16 @@ def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, A
     found: dict[str, tuple[str, dict[str, Any]]] = {n: (n, {}) for n in [*section.compare, section.input]}
     for name, settings in section.arms.items():
         own = {key: value for key, value in settings.items() if key != "input"}
-        found[name] = (settings.get("input") or section.input, _resolved(own, base))
+        found[name] = (settings.get("input") or section.input, resolved(own, base))
     return found
 
 
-def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
+def resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     """Paths of checkpoints, tokenizers and data as seen from the config's folder, also in nested settings."""
     return {
-        name: _resolved(value, base)
+        name: resolved(value, base)
         if isinstance(value, dict)
-        else [_resolved(one, base) if isinstance(one, dict) else one for one in value]
+        else [resolved(one, base) if isinstance(one, dict) else one for one in value]
         if isinstance(value, list)
         else str(base / value)
         if name in PATHS and value
@@ -82,20 +85,19 @@ def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     }
 
 
-def _shown(run: Run) -> Any:
-    """The trainer's progress as the run's."""
-    started: set[str] = set()
+def shown(progress: Progress) -> Callable[[dict[str, Any]], None]:
+    """The trainer's events as lines of a display."""
+    last: dict[str, int] = {}
 
     def show(event: dict[str, Any]) -> None:
         name = f"train {event['arm']}-{event['seed']}"
-        if name not in started:
-            started.add(name)
-            run.progress.start(name, event["steps"])
-            show.last[name] = 0  # type: ignore[attr-defined]
-        run.progress.advance(name, event["step"] - show.last[name])  # type: ignore[attr-defined]
-        show.last[name] = event["step"]  # type: ignore[attr-defined]
+        if name not in last:
+            progress.start(name, event["steps"], "steps")
+        progress.advance(name, event["step"] - last.get(name, 0))
+        last[name] = event["step"]
+        if event["step"] == event["steps"]:
+            progress.finish(name, f"loss {event['loss']:.3f}, {short(event['tokens_per_s'])} tokens/s")
 
-    show.last = {}  # type: ignore[attr-defined]
     return show
 
 

@@ -19,9 +19,11 @@ from gpu_ops.trainer.probe import read_passages
 from gpu_ops.trainer.stream import Vocabulary
 
 VERSION = 2  # raised when the same run would give other losses
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
-SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
+# What does not make another run; of `init` and `tokenizer` the content enters by hash.
+EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
+EXECUTION |= {"energy", "log", "peak_flops", "init", "tokenizer"}
 NOT_IDENTITY: dict[str, Any] = {**dict.fromkeys(EXECUTION, True), "select": {"reference"}}
+SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
 BASELINE = "baseline"
 
 
@@ -65,7 +67,9 @@ def compare(
     worker process is raised here, with its traceback.
     """
     _check(arms, seeds)
-    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    together = 1 if config.parallel is None else config.parallel.processes
+    at_a_time = max(1, min(workers // together, len(arms) * len(seeds)))
+    pool = Pool(at_a_time, config.device, config.threads or 1)
     try:
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()

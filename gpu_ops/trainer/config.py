@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,6 +40,38 @@ class LlamaShape(_Fields):
             raise ValueError(f"hidden {self.hidden} does not divide into {self.heads} heads of even width")
         if self.kv_heads and self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        return self
+
+
+class SpikeRule(_Fields):
+    """When the loss jumps: go back to the last checkpoint, leave out the batches that did it, go on."""
+
+    window: Annotated[int, Field(ge=2)] = 100
+    """Steps whose losses say how much a loss varies."""
+    factor: Annotated[float, Field(gt=0)] = 8.0
+    """Robust standard deviations above the last losses' median at which an alarm is raised."""
+    wait: Count = 4
+    """Steps until an alarm is judged: a spike, or a change of the data."""
+    most: Count = 10
+    """Spikes after which the run stops with an error."""
+
+
+class Energy(_Fields):
+    """How electric energy is counted, and what it emits. No factor has a default: they differ tenfold."""
+
+    measure: Literal["codecarbon"] | None = None
+    """Estimate it with codecarbon (from the hardware's counters where there are any), or give `watts`."""
+    watts: Annotated[float, Field(gt=0)] | None = None
+    """Mean power of the machine while it trains."""
+    pue: Annotated[float, Field(ge=1)] | None = None
+    """Power usage effectiveness of the data centre: all of its energy by that of its computers."""
+    kg_co2e_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    """What the grid emits."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.measure is None) == (self.watts is None):
+            raise ValueError("give either `measure: codecarbon` or `watts`, the mean power of the machine")
         return self
 
 
@@ -91,10 +123,35 @@ class EarlyStop(_Fields):
     """Which model is exported and counts as the run's final one."""
 
 
-class TrainConfig(_Fields):
-    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+class LastLayers(_Fields):
+    """The last blocks, the norm after them, and the output layer where it is not the embedding."""
 
-    `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
+    last: Count
+    """Number of blocks that are trained."""
+
+
+class Parallel(_Fields):
+    """Processes that train one model together. What they compute does not depend on how many there are, but
+    for the order of sums, and for dropout, which every process draws for its own rows."""
+
+    kind: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: every process has all weights; fsdp: each has a part, for models that do not fit on one device."""
+    processes: Count = 2
+    """One a device."""
+    cpu_offload: bool = False
+    """fsdp: weights and the optimizer's state stay in the machine's memory, and come to the GPU by blocks."""
+    launcher: Literal["auto", "ray", "local"] = "auto"
+    """ray: Ray Train's TorchTrainer, also on several machines; local: processes of this machine. auto: Ray
+    where this process is in a cluster. Under torchrun its processes are taken, whatever this says."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a process waits for the others before it gives up."""
+
+
+class TrainConfig(_Fields):
+    """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
+
+    `device`, `threads`, `parallel`, `data_workers`, `checkpoint_every` and `checkpoints_kept` are execution:
+    they do not make another run.
     """
 
     init: str | None = None
@@ -115,6 +172,17 @@ class TrainConfig(_Fields):
     """Training rows (documents that are classified, else sequences of `seq_len` tokens), likewise."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Passes over an arm's data, likewise; arms with more data then train for longer."""
+    trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
+    """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
+    blocks from the end; or regular expressions that are looked for in the names of weights."""
+    peft: dict[str, Any] | None = None
+    """A configuration of peft by its own names, with peft_type LORA, ADALORA, IA3, PROMPT_TUNING, ...: the
+    model is frozen and an adapter trained; it is written to `adapter/`."""
+    merge: bool = False
+    """Whether a trained adapter is also merged into the model, which is written to `model/`."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
+    third more operations, the same gradients."""
     seq_len: Annotated[int, Field(ge=2)] = 128
     """Tokens of one training sequence and of the evaluation's longest window; what is classified is
     cut there, too."""
@@ -122,16 +190,32 @@ class TrainConfig(_Fields):
     """Sequences of one step."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor needs far less memory; its `lr` is relative to the size of the weights (torch's default is
+    0.01)."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW's averages of gradients and of their squares."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's addend to the denominator."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; wsd (warm-up, stable, decay; Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395): constant, then linear over the last fifth of the steps."""
     lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that it ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only: not on norms and biases."""
+    decay_embeddings: bool = True
+    """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
+    spikes: SpikeRule | None = None
+    """What to do about jumps of the loss; without it only a loss that is no number stops the run."""
+    skip_batches: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
     select: SelectConfig | None = None
     """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
     evals: Count = 4
@@ -147,12 +231,26 @@ class TrainConfig(_Fields):
     """When to end before the budget does; with `evals` evaluations on the way."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    checkpoints_kept: Count = 1
+    """Checkpoints that stay, the newest ones."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
+    scales the loss and leaves steps out that overflow. float64 is for weights too."""
+    energy: Energy | None = None
+    """Count the electric energy, and CO2e where the factors are given."""
+    log: list[Literal["tensorboard", "wandb"]] = []
+    """Where figures go beside the JSON lines in the run's folder."""
+    peak_flops: Annotated[float, Field(gt=0)] | None = None
+    """Most operations a second of the device, for the share that is used (MFU); known for common GPUs."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None
     """Torch threads of one process; 1 when not given: small models do not gain from more."""
+
+    parallel: Parallel | None = None
+    """Several processes that train one model; one alone when not given."""
+    data_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that read batches ahead; 0: each is read when it is needed."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -160,6 +258,12 @@ class TrainConfig(_Fields):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
         if isinstance(self.model, LlamaShape) and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
+            raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.peft is None:
+            raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+            raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from gpu_ops.kernels.causal_lm import check_causal, load_network
 from gpu_ops.trainer.batch import Batch, Feed
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.job import Job
-from gpu_ops.trainer.objective import CausalLmObjective, Objective
+from gpu_ops.trainer.objective import CausalLmObjective, Objective, by_row
 from gpu_ops.trainer.stream import Stream
 
 if TYPE_CHECKING:
@@ -137,12 +137,14 @@ class Joint:
                     f"joint: its {part.rows} rows are fewer than the micro-batches of all processes; give a "
                     "larger batch_size"
                 )
-            batch = own.take(np.array_split(np.arange(len(own)), pieces)[number])
-            losses = part.objective.logits(part.model, batch, run.device).losses()
-            found = losses.sum() / float(whole.learned.sum())
+            piece = np.array_split(np.arange(len(own)), pieces)[number]
+            losses = by_row(part.objective.logits(part.model, own.take(piece), run.device).losses())
+            counts = run.world.weights(np.ones(len(whole)))[piece] / whole.learned.sum()
+            found = (losses * torch.from_numpy(counts).to(losses)).sum()
             self._sums[k] += float(found.detach())
             added.append(part.weight * found)
-            run.meter.trained(batch, part.network)
+            if number == 0:
+                run.meter.trained(whole, part.network)
         return torch.stack(added).sum() if added else None
 
     def told(self, run: Sitting) -> dict[str, Any]:

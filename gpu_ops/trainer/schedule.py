@@ -14,6 +14,7 @@ from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.config_select import candidates
 
 Ints = npt.NDArray[np.int64]
+DECAY = 0.2  # share of the steps over which wsd falls
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,18 @@ class Schedule:
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """Linear warm-up from step 0 (which already moves), then a cosine to `lr_end` of the peak."""
+    """Linear warm-up from step 0 (which already moves), then `schedule` down to `lr_end` of the peak."""
     warm = max(1, round(config.warmup * steps))
     if step < warm:
         return config.lr * (step + 1) / warm
     share = (step - warm) / max(1, steps - warm)
-    return config.lr * (config.lr_end + (1 - config.lr_end) * (1 + math.cos(math.pi * share)) / 2)
+    match config.schedule:
+        case "cosine":
+            height = (1 + math.cos(math.pi * share)) / 2
+        case "linear":
+            height = 1 - share
+        case "wsd":
+            height = min(1.0, (steps - step) / max(1, round(DECAY * steps)))
+        case "constant":
+            return config.lr
+    return config.lr * (config.lr_end + (1 - config.lr_end) * height)

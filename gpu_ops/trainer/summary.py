@@ -91,19 +91,34 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> Result:
 
 
 def resources(results: Sequence[Result]) -> Result:
-    """Sums over the runs (flops, seconds, cpu_seconds), means (tokens_per_s) and the largest peaks."""
+    """Sums over the runs (flops, seconds, energy), means (speeds) and the largest peaks."""
     return {
         "parameters": results[0]["parameters"],
         "model_bytes": results[0]["model_bytes"],
         "runs": len(results),
         "tokens": sum(result["tokens"] for result in results),
+        "bytes_by_dtype": results[0]["bytes_by_dtype"],
         "flops": sum(result["flops"] for result in results),
-        "tokens_per_s": float(np.mean([result["tokens_per_s"] for result in results])),
+        "looking_flops": sum(result["looking_flops"] for result in results),
+        **{
+            name: _mean(results, name) for name in ("tokens_per_s", "step_seconds", "step_seconds_p95", "mfu")
+        },
+        **{name: _sum(results, name) for name in ("kwh", "kg_co2e")},
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
         "peak_gpu_bytes": max(result["peak_gpu_bytes"] for result in results),
         "seconds": sum(result["seconds"] for result in results),
         "cpu_seconds": sum(result["cpu_seconds"] for result in results),
     }
+
+
+def _mean(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _sum(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.sum(known)) if known else None
 
 
 def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:

@@ -174,8 +174,8 @@ def test_scores_are_the_length_of_softmax_minus_one_hot(folders, tmp_path):
     job = job_of(folders, vectors(), tmp_path)
     model = network.build(vectors(), job.vocab, 0, "cpu", job.classes).eval()
     batch = make_feed(job).batch(0, 8, 1)
-    found = make_objective(job, model).logits(model, batch, "cpu")
-    losses, bounds = found.losses(), found.bounds()
+    said = make_objective(job, model).logits(model, batch, "cpu")
+    losses, bounds = said.losses(), said.bounds()
     logits = model(torch.from_numpy(batch.inputs))
     for row, target in enumerate(batch.targets):
         one = logits[row].detach().requires_grad_()
@@ -200,16 +200,16 @@ def test_the_evaluation_is_by_domain(folders, tmp_path, fields):
     got = objective.evaluate(model, held, "cpu")
     assert model.training == network.build(fields, job.vocab, 0, "cpu", job.classes).training
     batch = held.take(np.arange(held.size), 24)
-    found = objective.logits(model.eval(), batch, "cpu")
-    losses, said = found.losses().detach(), found.values.argmax(dim=-1).numpy()
+    said = objective.logits(model.eval(), batch, "cpu")
+    losses, inputs = said.losses().detach(), said.values.argmax(dim=-1).numpy()
     domains = np.array([row["domain"] for row in rows_of(21, 1)])
     for name in ("d0", "d1"):
         here = domains == name
         assert got["domains"][name] == pytest.approx(losses.numpy()[here].mean(), rel=1e-5)
-        assert got["accuracy"]["domains"][name] == np.mean((said == batch.targets)[here])
+        assert got["accuracy"]["domains"][name] == np.mean((inputs == batch.targets)[here])
     assert got["macro"] == pytest.approx(np.mean(list(got["domains"].values())))
     assert got["all"] == pytest.approx(losses.mean().item(), rel=1e-5)
-    assert got["macro_f1"] == pytest.approx(f1_score(batch.targets, said, average="macro"))
+    assert got["macro_f1"] == pytest.approx(f1_score(batch.targets, inputs, average="macro"))
 
 
 # The models

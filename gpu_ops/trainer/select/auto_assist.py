@@ -84,7 +84,7 @@ class AutoAssist(Selector):
         if np.issubdtype(batch.inputs.dtype, np.integer):
             width = batch.inputs.shape[1]
             lengths = np.full(len(batch), width) if batch.lengths is None else batch.lengths
-            grams = token_grams(batch.inputs, lengths, self.orders, self.buckets)
+            grams = token_grams(batch.inputs.astype(np.int64), lengths, self.orders, self.buckets)
             x = gram_matrix(*grams, self.buckets)
         else:
             dense = np.asarray(batch.inputs, np.float64).reshape(len(batch), -1)
