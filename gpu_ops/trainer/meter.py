@@ -17,6 +17,7 @@ from gpu_ops.trainer.classifier import Mlp
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.energy import emitted, energy_meter
 from gpu_ops.trainer.flops import Cost, cost
+from gpu_ops.trainer.joint import TwoHeads
 from gpu_ops.trainer.peaks import peak_flops
 
 LATENCIES = 1024  # steps whose time is remembered
@@ -32,6 +33,8 @@ class Meter:
         self.spent: dict[str, float] = {}
         # Looked at before the model may be taken apart.
         self._costs: dict[int, Cost | None] = {id(model): None if isinstance(model, Mlp) else cost(model)}
+        if isinstance(model, TwoHeads):
+            self._costs[id(model.language)] = cost(model.language)
         self._steps: list[float] = []
         self._energy = energy_meter(config.energy)
         self._peak = config.peak_flops or peak_flops(device)
