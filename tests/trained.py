@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
-from gpu_ops.trainer import evaluate, processes, run
+from gpu_ops.trainer import evaluate, feeds, processes, run, update
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.job import Job
@@ -70,34 +70,31 @@ class Ragged(Stream):
         plain = super().batch(start, rows, seq_len)
         places = (start + np.arange(rows * seq_len)).reshape(rows, seq_len)
         lucky = mix64(places.astype(np.uint64)) % np.uint64(8) < np.uint64(start // seq_len % 7 + 1)
-        return Batch(
-            plain.inputs, np.where(lucky | (places % seq_len == 0), plain.targets, IGNORED), plain.rows
-        )
+        lucky |= places % seq_len == 0
+        return Batch(plain.inputs, np.where(lucky, plain.targets, IGNORED), plain.rows)
 
 
 def train_ragged(job: Job, alone: bool = False) -> dict[str, Any]:
     """Trains on rows with unequal numbers of targets, as one of the processes that have met."""
     torch.set_num_threads(1)
-    run.Stream = Ragged  # type: ignore[misc]
+    feeds.Stream = Ragged  # type: ignore[misc]
     try:
         return run.train(job, "cpu", ignore, world=None if alone else processes.world_of(job.config, "cpu"))
     finally:
-        run.Stream = Stream  # type: ignore[misc]
+        feeds.Stream = Stream  # type: ignore[misc]
 
 
 def gradients(job: Job, alone: bool = False) -> dict[str, np.ndarray]:
     """The gradient of the first step by parameter, and its loss."""
     torch.set_num_threads(1)
     world = Alone() if alone else processes.world_of(job.config, "cpu")
-    run.Stream = Ragged  # type: ignore[misc]
+    feeds.Stream = Ragged  # type: ignore[misc]
     try:
         sitting, _ = run._prepare(job, "cpu", world)
     finally:
-        run.Stream = Stream  # type: ignore[misc]
-    drawn = sitting.draw.next(
-        0, lambda batch, needs: run.update.__globals__["_scores"](sitting, batch, needs)
-    )
-    loss, _ = run.update.__globals__["_gradients"](sitting, drawn)
+        feeds.Stream = Stream  # type: ignore[misc]
+    drawn = sitting.draw.next(0, lambda batch, needs: update._scores(sitting, batch, needs))
+    loss, _ = update._gradients(sitting, drawn, 0)
     found = {n: full(p.grad).numpy() for n, p in sitting.network.named_parameters()}
     return {**found, "loss": np.array(loss)}
 

@@ -44,11 +44,11 @@ def save(
     Raises OSError when it cannot be written."""
     world = world or Alone()
     partial = folder / PARTIAL
-    if world.first:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "tensors").mkdir(parents=True)
-    world.wait()
     try:
+        if world.first:
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / "tensors").mkdir(parents=True)
+        world.wait()
         world.save(_tensors(network, optimizer), partial / "tensors")
         world.wait()
         if world.first:
@@ -56,10 +56,11 @@ def save(
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         code = getattr(error, "errno", None) or errno.EIO
-        raise OSError(
-            code, f"the checkpoint of step {step} could not be written ({error}); the one before it is whole, "
-            "so that the same run goes on from there once there is room", str(folder)
-        ) from error  # fmt: skip
+        what = (
+            f"the checkpoint of step {step} could not be written ({error}); the one before it is whole: the "
+            "same run goes on from there once this is mended"
+        )
+        raise OSError(code, what, str(folder)) from error
     world.wait()
 
 
@@ -105,8 +106,9 @@ def restore(
     for file in (path / "tensors").glob("*.safetensors"):
         with safe_open(file, "pt") as tensors:
             stored |= set(tensors.keys())
-    wanted = _tensors(network, optimizer)
-    (world or Alone()).load({n: t for n, t in wanted.items() if n in stored or n[0] == "m"}, path / "tensors")
+    wanted = _tensors(network, optimizer).items()
+    world = world or Alone()
+    world.load({n: t for n, t in wanted if n in stored or n.startswith(WEIGHTS)}, path / "tensors")
     for index, parameter in enumerate(_parameters(optimizer)):
         # One that never had a gradient has no moments.
         if not any(name.startswith(f"{MOMENTS}{index}.") for name in stored):
@@ -115,7 +117,7 @@ def restore(
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Trained weights by name (what is frozen is as it was at step 0), moments by the number of their parameter."""
+    """Trained weights by name (the others are as at step 0), moments by the number of their parameter."""
     found = {f"{WEIGHTS}{name}": p for name, p in network.named_parameters() if p.requires_grad}
     moments = {
         f"{MOMENTS}{index}.{name}": tensor

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpu_ops.trainer.config_select import SelectConfig
+from gpu_ops.trainer.ramps import LengthRamp, Ramp
+from operators.kernels.pacing import Pacing
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -188,6 +190,19 @@ class TrainConfig(_Fields):
     cut there, too."""
     batch_size: Count = 8
     """Sequences of one step."""
+    batch_ramp: Ramp | None = None
+    """How the sequences of a step grow from few to `batch_size`; all steps are alike when not given."""
+    seq_len_warmup: LengthRamp | None = None
+    """How the length of sequences grows to `seq_len`; all are of that length when not given."""
+    packing: Literal["concatenate", "best_fit"] = "concatenate"
+    """How documents become sequences; best_fit (Ding et al. 2024, https://arxiv.org/abs/2404.10830) cuts only
+    those that are longer than `seq_len`, and pads."""
+    boundaries: Literal["cross", "keep"] = "cross"
+    """Whether attention sees the documents before its own in the same sequence; keep: it does not, positions
+    begin anew, and no document's first token is learned."""
+    pacing: Pacing | None = None
+    """Which share of the data is drawn from as the run goes on, where it lies from easy to hard: see
+    `curriculum` with pacing: sort. The data in its order when not given."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
@@ -262,8 +277,33 @@ class TrainConfig(_Fields):
             raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
         if self.merge and self.peft is None:
             raise ValueError("merge is of an adapter; give `peft`, or leave it out")
-        if self.merge and self.parallel is not None and self.parallel.kind == "fsdp":
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
+        cut = self.seq_len_warmup is not None and self.seq_len_warmup.truncate
+        packed = self.packing == "best_fit" or self.boundaries == "keep"
+        if self.seq_len_warmup is not None and packed and not cut:
+            raise ValueError(
+                "seq_len_warmup reads on in a stream, but packed sequences have one length; give "
+                "`truncate: true`, or packing: concatenate with boundaries: cross"
+            )
+        if cut and self.pacing is not None:
+            raise ValueError("pacing draws whole rows: leave out `truncate` of seq_len_warmup")
+        if self.objective == "classification" and (packed or self.seq_len_warmup or self.pacing):
+            raise ValueError("packing, boundaries, seq_len_warmup and pacing are of language models")
+        return self
+
+    @model_validator(mode="after")
+    def _one_part_each(self) -> Self:
+        if self.parallel is None or self.parallel.kind != "fsdp":
+            return self
+        if self.merge:
             raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
+        if self.dtype == "float16":
+            raise ValueError("fsdp does not scale losses; take dtype: bfloat16 instead of float16, or ddp")
+        if getattr(self.select, "ema", None) is not None:
+            raise ValueError("an average of the weights (ema) needs them whole in each process; take ddp")
         return self
 
     @model_validator(mode="after")
@@ -293,7 +333,3 @@ class TrainConfig(_Fields):
     @property
     def tokenizer_folder(self) -> str:
         return self.tokenizer or self.init or ""
-
-    def eval_steps(self, steps: int) -> list[int]:
-        """After which of the steps the model is evaluated, ascending; the last one is among them."""
-        return sorted({-(-steps * k // self.evals) for k in range(1, self.evals + 1)})

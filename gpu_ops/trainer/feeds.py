@@ -16,7 +16,8 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.labelled import Examples, Labelled, classes_of, read_labelled
 from gpu_ops.trainer.objective import CausalLmObjective, Objective
 from gpu_ops.trainer.schedule import Schedule
-from gpu_ops.trainer.stream import Stream, Vocabulary, tokenise
+from gpu_ops.trainer.stream import Vocabulary, tokenise
+from gpu_ops.trainer.text_feed import Paced, text_feed
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ def make_feed(job: Job) -> Feed:
     """The training data in the job's order."""
     if job.config.objective == "classification":
         return Examples(job.tokens, job.classes, job.seed, job.shuffle)
-    return Stream(job.tokens, job.seed, job.shuffle)
+    feed = text_feed(job.tokens, job.seed, job.shuffle, job.config)
+    if job.config.pacing is None:
+        return feed
+    return Paced(feed, job.config.pacing, job.seed, make_schedule(job.config, feed).end)
 
 
 def make_schedule(config: TrainConfig, feed: Feed) -> Schedule:

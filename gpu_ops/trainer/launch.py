@@ -38,7 +38,8 @@ def train_job(
     them call this and get the result), else from Ray Train or from here (see `Parallel.launcher`).
 
     Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite, OSError when a
-    checkpoint cannot be written, RuntimeError that says which process failed or died, and why."""
+    checkpoint cannot be written, RuntimeError when a process dies; an error of one process ends the others,
+    and has a note that says which one it was and its traceback as its cause."""
     from gpu_ops.trainer.run import train
 
     parallel = job.config.parallel
@@ -143,7 +144,7 @@ class Group:
         return self.result
 
     def _listen(self, workers: list[Any], ours: list[Connection], progress: Progress, stop: Stop) -> None:
-        told = False
+        asked = False
         open_ = dict(enumerate(ours))
         while open_ and not self.failures and not any(worker.exitcode for worker in workers):
             for pipe in wait(list(open_.values()), timeout=0.1):
@@ -160,30 +161,25 @@ class Group:
                     self.failures.append((rank, *what))
                 elif rank == 0:
                     self.result = what
-            if stop() and not told:
-                told = True
+            if stop() and not asked:
+                asked = True
                 for pipe in open_.values():
                     with suppress(OSError):
                         pipe.send("stop")
 
     def _raise(self, workers: list[Any]) -> None:
         """The error of the process that failed first, which is the cause of those of the others."""
-        from gpu_ops.trainer.run import Stopped
-
         name, size = self.job.name, self.parallel.processes
         if self.failures:
             rank, error, text = self.failures[0]
-            cause = RuntimeError(f"process {rank} of {size}:\n{text}")
-            if isinstance(error, Stopped | FloatingPointError | OSError):
-                raise error from cause
-            raise RuntimeError(f"{name}: process {rank} of {size} failed: {brief(error)}") from cause
+            raise told(error, f"process {rank} of {size}", text)
         # Those that this process has ended have SIGTERM.
         died = [(w.exitcode, r) for r, w in enumerate(workers) if w.exitcode not in (0, -signal.SIGTERM)]
         code, rank = min(died, default=(1, 0))
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with {code}"
         raise RuntimeError(
-            f"{name}: process {rank} of {size} {how} without a traceback, most likely for want of memory; run "
-            "again to go on from the last checkpoint, with a smaller micro_batch or parallel: {kind: fsdp}"
+            f"{name}: process {rank} of {size} {how} without a traceback, most likely for want of memory; "
+            "run again to go on from the last checkpoint, with a smaller micro_batch or with fsdp"
         )
 
 
@@ -206,13 +202,15 @@ def portable(error: Exception) -> Exception:
     """An error that can be unpickled where it goes."""
     from gpu_ops.trainer.run import Stopped
 
-    known = (Stopped, FloatingPointError, OSError, ValueError, FileNotFoundError, RuntimeError, MemoryError)
-    return error if type(error) in known else RuntimeError(f"{type(error).__name__}: {error}")
+    known = isinstance(error, Stopped) or type(error).__module__ == "builtins"
+    return error if known else RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def brief(error: BaseException) -> str:
-    """The first line of an error, with its kind."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+def told(error: BaseException, process: str, text: str) -> BaseException:
+    """The error of another process, with its name and its traceback."""
+    error.add_note(f"in {process}")
+    error.__cause__ = RuntimeError(f"{process}:\n{text}")
+    return error
 
 
 def check_paths(job: Job) -> None:

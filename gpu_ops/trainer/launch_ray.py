@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_ops.trainer.config import Parallel
 from gpu_ops.trainer.job import Job
-from gpu_ops.trainer.launch import Progress, Stop, brief, check_paths, portable, work
+from gpu_ops.trainer.launch import Progress, Stop, check_paths, portable, told, work
 
 POLL_S = 0.2
 Message = tuple[str, int, Any]
@@ -63,7 +63,7 @@ def train_on_ray(
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
     mark.write_text(mark.name, "utf-8")
-    board = ray.remote(Board).options(num_cpus=0).remote()
+    board: Any = ray.remote(Board).options(num_cpus=0).remote()
     arguments = {"job": job, "device": "cuda" if use_gpu else "cpu", "threads": threads}
     trainer = trainer_of({**arguments, "mark": str(mark), "board": board}, parallel, use_gpu, threads, folder)
     try:
@@ -112,7 +112,8 @@ def _storage(folder: Path) -> str:
 def _capacity(kind: str) -> float:
     import ray
 
-    return float(ray.cluster_resources().get(kind, 0.0))
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return there.get(kind, 0.0)
 
 
 def _have() -> str:
@@ -153,23 +154,16 @@ def _fit(trainer: Any, board: Any, progress: Progress, stop: Stop) -> list[Messa
 
 def _outcome(job: Job, parallel: Parallel, messages: list[Message]) -> dict[str, Any]:
     """The result, or the error of the process that failed first."""
-    from gpu_ops.trainer.run import Stopped
-
     for kind, rank, what in messages:
         if kind != "failed":
             continue
         error, host, text = what
         if rank < 0:
             raise RuntimeError(
-                f"{job.name}: a process died without a word, or Ray ended it; run again to go on from the last "
-                f"checkpoint: {brief(error)}"
+                f"{job.name}: a process died without a traceback, most likely for want of memory, or Ray "
+                f"ended it; run again to go on from the last checkpoint ({error})"
             ) from error
-        cause = RuntimeError(f"process {rank} of {parallel.processes} on {host}:\n{text}")
-        if isinstance(error, Stopped | FloatingPointError | OSError):
-            raise error from cause
-        raise RuntimeError(
-            f"{job.name}: process {rank} of {parallel.processes} on {host} failed: {brief(error)}"
-        ) from cause
+        raise told(error, f"process {rank} of {parallel.processes} on {host}", text)
     result: dict[str, Any] = next(what for kind, _, what in messages if kind == "done")
     return result
 
@@ -177,6 +171,7 @@ def _outcome(job: Job, parallel: Parallel, messages: list[Message]) -> dict[str,
 def _on_worker(arguments: dict[str, Any]) -> None:
     """One process of the cluster, which Ray Train has brought together with the others."""
     import ray
+    from ray.train.torch import get_device
     from torch import distributed
 
     board, job, rank = arguments["board"], arguments["job"], distributed.get_rank()
@@ -192,7 +187,8 @@ def _on_worker(arguments: dict[str, Any]) -> None:
 
     try:
         _check_shared(Path(arguments["mark"]), job)
-        result = work(job, arguments["device"], arguments["threads"], None, progress, stop)
+        device = str(get_device()) if arguments["device"] == "cuda" else "cpu"
+        result = work(job, device, arguments["threads"], None, progress, stop)
     except Exception as error:
         what = (portable(error), socket.gethostname(), traceback.format_exc())
         with suppress(Exception):

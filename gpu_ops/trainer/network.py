@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gpu_ops.kernels.causal_lm import load_network
+from gpu_ops.kernels.document_mask import crosses
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.joint import TwoHeads, with_language_head
@@ -33,7 +34,10 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequ
     whole = network if isinstance(network, Mlp) else tuned(network, config, seed)
     if config.activation_checkpointing:
         _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
-    return whole.to(device, weights_dtype(config))
+    whole = whole.to(device, weights_dtype(config))
+    if config.boundaries == "keep":
+        _check_boundaries(whole, vocab)
+    return whole
 
 
 def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
@@ -49,6 +53,16 @@ def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
     if context is not None and context < config.seq_len:
         raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
     return network
+
+
+def _check_boundaries(network: Any, vocab: int) -> None:
+    """ValueError for a model whose attention crosses documents whatever it is told."""
+    change = crosses(network, vocab)
+    if change is not None:
+        raise ValueError(
+            f"boundaries: keep, but what {type(network).__name__} says of a document depends on the one "
+            f"before it (logits change by {change:.1e} of the largest); take boundaries: cross"
+        )
 
 
 def _checkpoint_activations(network: Any) -> None:

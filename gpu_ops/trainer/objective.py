@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from gpu_ops.kernels.document_mask import document_inputs
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
 from gpu_ops.trainer.precision import wide
@@ -83,8 +84,11 @@ class CausalLmObjective(Objective):
     def logits(self, model: Any, batch: Batch, device: str) -> Logits:
         inputs, targets = (torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets))
         place = None if (batch.targets != IGNORED).all() else (targets.flatten() != IGNORED).nonzero()[:, 0]
+        more: dict[str, Any] = {"use_cache": False}
+        if batch.positions is not None:
+            more = document_inputs(torch.from_numpy(batch.positions).to(device))
         with _gathered(model, inputs.shape, place):
-            said = model(input_ids=inputs, use_cache=False).logits
+            said = model(input_ids=inputs, **more).logits
         if place is not None and said.shape[:2].numel() == len(place):
             return Logits(said.flatten(0, 1), targets.flatten()[place], place, batch.targets.shape)
         # A head that could not be given some places alone; what a prompt says comes before the inputs.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -37,8 +37,13 @@ class Copies(World):
     def wrap(self, network: Any) -> Any:
         from torch.nn.parallel import DistributedDataParallel
 
-        ids = [torch.device(self.device)] if self.device.startswith("cuda") else None
-        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        settings: dict[str, Any] = {}
+        if self.device.startswith("cuda"):
+            settings["device_ids"] = [torch.device(self.device)]
+        # Buffers are functions of the config. torch 2.13 calls the setting otherwise.
+        known = inspect.signature(DistributedDataParallel).parameters
+        settings["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
+        return DistributedDataParallel(network, **settings)
 
     def any(self, value: bool) -> bool:
         return self.total(float(value)) > 0
@@ -119,27 +124,28 @@ class Parts(Copies):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        found = get_model_state_dict(network, options=options)
+        found: dict[str, Any] = get_model_state_dict(network, options=options)
         # A tied matrix has come under each of its names.
         every = {name for name, _ in network.named_parameters(remove_duplicate=False)}
         again = every - {name for name, _ in network.named_parameters()}
         return {name: tensor for name, tensor in found.items() if name not in again}
 
     def save(self, tensors: Tensors, folder: Path) -> None:
-        from torch.distributed import checkpoint
+        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+        from torch.distributed.checkpoint.state_dict_saver import save
 
-        writer = checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        checkpoint.save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
 
 
 def blocks(network: Any) -> list[torch.nn.Module]:
-    """The transformer blocks: what the model says is not to be torn apart, else its longest list of layers."""
+    """Transformer blocks: what the model says is not to be torn apart, else its longest list of layers."""
     names = set(getattr(network, "_no_split_modules", None) or ())
     found = [module for module in network.modules() if type(module).__name__ in names]
     if found:
         return found
-    lists = [module for module in network.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(lists, key=len, default=torch.nn.ModuleList()))
+    lists = [list(module) for module in network.modules() if isinstance(module, torch.nn.ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def world_of(config: TrainConfig, device: str) -> World:
@@ -164,8 +170,3 @@ def placed(device: str) -> str:
 
     number = int(os.environ.get("LOCAL_RANK", "0"))
     return resolve_device("auto" if device == "cuda" else device, number)
-
-
-def where() -> str:
-    """This process, for an error message."""
-    return f"process {distributed.get_rank()} on {socket.gethostname()} (pid {os.getpid()})"

@@ -70,11 +70,12 @@ def _sitting(run: Sitting, step: int, progress: Progress, stop: Callable[[], boo
     finally:
         log.close()
         run.meter.close()
+        run.draw.ahead.close()
 
 
 def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable[[], bool]) -> bool:
     steps = 0 if run.job.untrained else run.draw.schedule.steps
-    evals = set(run.job.config.eval_steps(steps))
+    evals = set(run.draw.schedule.eval_steps(run.job.config.evals))
     saved = step
     while step < steps and not is_over(run.curve, run.job.config.early_stop):
         if run.world.any(stop()):
@@ -111,7 +112,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
     meter = Meter(network_, job.config, device)  # which looks at the model before it may be taken apart
     model = world.wrap(network_)
     feed = make_feed(job)
-    schedule = make_schedule(job.config, feed)
+    schedule, readers = make_schedule(job.config, feed), job.config.data_workers
     run = Sitting(
         job=job,
         world=world,
@@ -121,7 +122,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         optimizer=make_optimizer(model, job.config),
         objective=make_objective(job, network_),
         precision=Precision(job.config, device),
-        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
+        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps), workers=readers),
         held=load_held(job),
         meter=meter,
         reference=Reference.of(job, network_, device),

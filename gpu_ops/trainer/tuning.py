@@ -97,6 +97,8 @@ def _adapted(network: Any, config: TrainConfig, seed: int) -> Any:
         raise ValueError(f"peft: {config.peft} is no configuration that peft takes: {error}") from error
     if config.merge and adapted.active_peft_config.is_prompt_learning:
         raise ValueError(f"merge: a prompt ({fields['peft_type']}) has no weights to merge into the model's")
+    if config.boundaries == "keep" and adapted.active_peft_config.is_prompt_learning:
+        raise ValueError("boundaries: keep, but a prompt in front of a sequence is in none of its documents")
     return adapted
 
 

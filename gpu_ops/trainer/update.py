@@ -21,7 +21,7 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
     """Step number `step` of a run: figures for the log, and the batches that it trained on. All that is
     random in it is a function of (seed, step). With a loss that is no number nothing is updated."""
     config, steps = run.job.config, run.draw.schedule.steps
-    rate = learning_rate(step, steps, config)
+    rate = learning_rate(run.draw.schedule.position(step), steps, config)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     drawn = run.draw.next(step, lambda batch, needs: _scores(run, batch, needs))

@@ -81,7 +81,7 @@ class World(ABC):
 
     @abstractmethod
     def gathered(self, network: Any) -> dict[str, torch.Tensor] | None:
-        """All weights, on the CPU of the first process; None where `network` has them itself. All processes."""
+        """All weights, on the first process; None where `network` has them itself. All processes."""
 
     @abstractmethod
     def save(self, tensors: Tensors, folder: Path) -> None:
@@ -151,9 +151,10 @@ def load_any(tensors: Tensors, folder: Path) -> None:
         return
     import warnings
 
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     with warnings.catch_warnings():  # it warns that each process reads by itself, which is meant
         warnings.simplefilter("ignore", UserWarning)
-        reader = checkpoint.HuggingFaceStorageReader(str(folder))
-        checkpoint.load({n: t.detach() for n, t in tensors.items()}, storage_reader=reader, no_dist=True)
+        reader = HuggingFaceStorageReader(str(folder))
+        load({n: t.detach() for n, t in tensors.items()}, storage_reader=reader, no_dist=True)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: the same gradients, weights and losses as one, and any can go on."""
+"""Several processes that train one model: gradients, weights and losses of one, and any can go on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trained import (
     train,
     train_ragged,
     weights_of,
+    with_config,
 )
 
 from gpu_ops.trainer.config import Parallel
@@ -42,11 +43,14 @@ def test_gradients_are_those_of_one_process(tmp_path, pair, kind, rows, micro):
         assert relative(list(got.values()), list(want.values())) < 1e-6
 
 
+SELECTIONS = [None, {"kind": "selective_backprop"}, {"kind": "gradient_bound"}]
+
+
+@pytest.mark.parametrize("select", SELECTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kind):
-    fields = config_of(
-        batch_size=5, micro_batch=2, tokens=20 * 5 * 16, dtype="float64", parallel=Parallel(kind=kind)
-    )
+def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kind, select):
+    fields = config_of(batch_size=5, micro_batch=2, tokens=20 * 5 * 16, dtype="float64", select=select)
+    fields = fields.model_copy(update={"parallel": Parallel(kind=kind)})
     alone, both = (job_of(tmp_path, name, fields) for name in ("alone", "both"))
     want = train_ragged(alone, True)
     one, other = pair.call(train_ragged, both)
@@ -58,39 +62,32 @@ def test_weights_after_twenty_steps_are_those_of_one_process(tmp_path, pair, kin
     for name, weight in expected.items():
         assert weight.dtype == torch.float64
         assert (got[name] - weight).abs().max() < 1e-10 * weight.abs().max()
-    assert len(rows_of(both, "loss")) == 20
+    figures, expected = (rows_of(job, "batches", "loss", "gradient_norm") for job in (both, alone))
+    assert len(figures) == 20
+    for row, known in zip(figures, expected, strict=True):
+        assert row.pop("batches") == known.pop("batches")
+        assert row == pytest.approx(known, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("ddp", "ddp"), ("fsdp", "fsdp"), ("fsdp", "one"), ("one", "fsdp")]
-)
+CHANGES = [("ddp", "ddp"), ("fsdp", "fsdp"), ("fsdp", "one"), ("one", "fsdp")]
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
 def test_a_run_goes_on_with_other_processes(tmp_path, pair, before, after):
-    jobs = {
-        kind: job_of(
-            tmp_path,
-            "run",
-            config_of(checkpoint_every=2, batch_size=3, tokens=6 * 48, parallel=Parallel(kind=kind)),
-        )
-        for kind in KINDS
-    }
-    whole = job_of(tmp_path, "whole", jobs["ddp"].config)
+    fields = config_of(checkpoint_every=2, batch_size=3, tokens=6 * 48)
+    run, whole = (job_of(tmp_path, name, fields) for name in ("run", "whole"))
+    jobs = {kind: with_config(run, parallel=Parallel(kind=kind)) for kind in KINDS}
     train(whole, True)
     if before == "one":
-        stopped_after(jobs["ddp"], 3, True)
+        stopped_after(run, 3, True)
     else:
-        told = pair.call(stopped_after, jobs[before], 3)
-        assert told == [[1, 2, 3], []]
+        assert pair.call(stopped_after, jobs[before], 3) == [[1, 2, 3], []]
     if after == "one":
-        train(jobs["ddp"], True)
+        train(run, True)
     else:
         pair.call(train, jobs[after])
-    got, want = (np.array([row["loss"] for row in rows_of(job, "loss")]) for job in (jobs["ddp"], whole))
-    assert len(got) == 6
-    assert got == pytest.approx(want, rel=1e-5)
-    assert (
-        relative(
-            [w.numpy() for w in weights_of(jobs["ddp"]).values()],
-            [w.numpy() for w in weights_of(whole).values()],
-        )
-        < 1e-5
-    )
+    losses, expected = (np.array([row["loss"] for row in rows_of(job, "loss")]) for job in (run, whole))
+    assert len(losses) == 6
+    assert losses == pytest.approx(expected, rel=1e-5)
+    got, want = ([weight.numpy() for weight in weights_of(job).values()] for job in (run, whole))
+    assert relative(got, want) < 1e-5

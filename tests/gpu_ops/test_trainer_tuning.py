@@ -274,3 +274,25 @@ def test_an_adapter_learns(job_of):
     job = job_of("run", peft={**LORA, "target_modules": "all-linear"}, init=STORIES, model=None, tokens=1280)
     curve = run.train(job, "cpu", lambda event: None)["curve"]
     assert curve[-1]["all"] < curve[0]["all"] - 0.005  # of the two halves of the run
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"packing": "best_fit", "boundaries": "keep"},
+        {"pacing": {"kind": "root", "start": 0.3}},
+        {"seq_len_warmup": {"start": 8, "multiple": 4}, "batch_ramp": {"start": 1}},
+        {"seq_len_warmup": {"start": 8, "truncate": True}, "optimizer": "adafactor"},
+    ],
+    ids=["packed", "paced", "ramped", "truncated"],
+)
+def test_every_feed_goes_on_after_a_kill(job_of, fields):
+    fields = {**fields, "checkpoint_every": 2, "tokens": 320}
+    whole, killed = job_of("whole", **fields), job_of("killed", **fields)
+    result = run.train(whole, "cpu", lambda event: None)
+    assert result["tokens"] == pytest.approx(320, abs=32)
+    events: list[dict] = []
+    with pytest.raises(run.Stopped):
+        run.train(killed, "cpu", events.append, lambda: len(events) == 3)
+    run.train(killed, "cpu", lambda event: None)
+    assert losses(killed) == losses(whole)
