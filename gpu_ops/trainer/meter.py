@@ -33,6 +33,8 @@ class Meter:
         self.spent: dict[str, float] = {}
         # Looked at before the model may be taken apart.
         self._costs: dict[int, Cost | None] = {id(model): _cost_of(model)}
+        if isinstance(model, TwoHeads):
+            self._costs[id(model.language)] = _cost_of(model.language)
         self._steps: list[float] = []
         self._energy = energy_meter(config.energy)
         self._peak = config.peak_flops or peak_flops(device)
