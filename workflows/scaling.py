@@ -103,9 +103,6 @@ def beginning(out: Path, unique: int) -> Path:
 
 def cell(out: Path, grid: Grid, size: int, tokens: int, device: str, seed: int) -> list[dict[str, Any]]:
     """The runs of one size and token count, one for each repeat factor; of later seeds without repeats."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     width, layers = grid.shapes[size]
     config = TrainConfig(
         model=LlamaShape(hidden=width, layers=layers, heads=max(1, width // 16)),

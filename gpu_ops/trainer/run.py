@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,18 +214,33 @@ def _export_model(run: Sitting, folder: Path) -> None:
         return
     given = {} if weights is None else {"state_dict": weights}
     trained = run.network
-    if tuning.is_adapted(trained):
-        trained.save_pretrained(folder / "adapter", **given)
-        if not run.job.config.merge:
-            return
-        trained, given = trained.merge_and_unload(), {}
-    trained.save_pretrained(folder / "model", **given)
+    with _without_bars():
+        if tuning.is_adapted(trained):
+            trained.save_pretrained(folder / "adapter", **given)
+            if not run.job.config.merge:
+                return
+            trained, given = trained.merge_and_unload(), {}
+        trained.save_pretrained(folder / "model", **given)
     if run.job.config.features:
         return
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
             (folder / "model" / name).write_bytes(source.read_bytes())
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar for every file that it writes, across the run's own display."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _save(run: Sitting, step: int) -> None:

@@ -134,6 +134,8 @@ def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:
     early = [name for name, results in arms.items() if any(r.get("stopped") for r in results)]
     if early:
         found.append(f"runs of {', '.join(early)} stopped early, so that arms differ in what they trained on")
+    if len(arms) == 1:
+        return found
     if RANDOM not in arms:
         found.append(f"no arm is called {RANDOM!r}, so there are no paired differences")
     if any(len(results) < 2 for results in arms.values()):
