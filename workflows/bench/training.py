@@ -7,8 +7,8 @@ from the same weights (a Llama of `--shape`, written once to OUT), read the same
 take AdamW (fused), warm-up and cosine, clip at 1 and write no checkpoint. Each run is a process of its own,
 in turn; the time is that from the end of the first step to the end of the last one.
 
-Prints tokens a second, CPU-seconds and the steps' mean loss (the Trainer's is of one target a row less), the
-medians of the repeats; on a GPU whose peak is known also the share of it that is used (MFU).
+Prints tokens a second, CPU-seconds and the steps' mean loss (the Trainer's is of one target a row less, and
+its first step has a rate of 0), the medians of the repeats; on a GPU whose peak is known also the share of it that is used (MFU).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def theirs(args: argparse.Namespace, model: Path, tokens: Path, clock: Clock) ->
             block = torch.from_numpy(ids[places].astype(np.int64))
             return {"input_ids": block, "labels": block}
 
-    class Ticks(TrainerCallback):  # type: ignore[misc]
+    class Ticks(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             clock.tick()
 
