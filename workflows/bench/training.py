@@ -8,7 +8,8 @@ take AdamW (fused), warm-up and cosine, clip at 1 and write no checkpoint. Each 
 in turn; the time is that from the end of the first step to the end of the last one.
 
 Prints tokens a second, CPU-seconds and the steps' mean loss (the Trainer's is of one target a row less, and
-its first step has a rate of 0), the medians of the repeats; on a GPU whose peak is known also the share of it that is used (MFU).
+its first step has a rate of 0), the medians of the repeats; on a GPU whose peak is known also the share of it
+that is used (MFU).
 """
 
 from __future__ import annotations
