@@ -29,6 +29,10 @@ class Rarity(Recipe):
     deviation .51) buckets change the mean by .055 nats on average with 2**18, .015 with 2**20 (at most .50)
     and .004 with 2**22, and keep the order: Spearman with exact counts .994, .9986 and .9997. The sum sorts
     as the characters do (.97), the mean does not (-.18).
+
+    It does not stand in for the loss of a language model. Spearman with that of a small model of stories, by
+    token: -.44 on documentation, .06 on gsm8k, .22 on film reviews, .08 on Bible verses; .62 only on stories
+    that the model wrote itself. No effect on training was measured here.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
+from pipeline.budget.arguments import add_budget
 from pipeline.cli_arguments import Parser, add_engine, count, device, plain, positive, where
 from pipeline.errors import TamisError, TooMuchDropped
 from pipeline.index_parser import add_index, add_similar
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     _clean(commands)
     add_index(commands)
     add_similar(commands)
+    add_budget(commands)
     _doctor(commands)
     plain(commands, "version", "print the version", "tamis version", "")
     return top

@@ -243,6 +243,13 @@ def similar(arguments: argparse.Namespace) -> int:
     return similar_command(arguments)
 
 
+def budget(arguments: argparse.Namespace) -> int:
+    """Fits a scaling law, plans a budget, or says what repeats are worth."""
+    from pipeline.budget.commands import budget as budget_command
+
+    return budget_command(arguments)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
@@ -254,6 +261,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "clean": clean,
     "index": index,
     "similar": similar,
+    "budget": budget,
     "doctor": doctor,
     "version": version,
 }

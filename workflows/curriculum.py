@@ -1,7 +1,8 @@
 """Claim: a model learns more from the same tokens when easy texts come before hard ones.
 
-    python -m workflows.curriculum OUT [CORPUS ...] [--difficulty length,words,loss]
-        [--pacing sort,competence,linear,step] [--setting 'NAME={"lr": 0.001}'] [--seeds 5] [--full]
+    python -m workflows.curriculum OUT [CORPUS ...] [--difficulty length,rarity,loss]
+        [--pacing sort,competence,linear,step] [--setting 'NAME={"lr": 0.001}']
+        [--trainer '{"seq_len": 256}'] [--seeds 5] [--full]
 
 A search over difficulty and pacing (Bengio et al. 2009; Platanios et al. 2019, arXiv 1903.09848). CORPUS is a
 Parquet file or folder with the columns text and domain; FILE:domain,domain takes some of its domains, equal
@@ -49,7 +50,8 @@ BASE, AGAIN, DEALT = "shuffled", "again", "dealt"
 # What a difficulty needs above it, and its column.
 DIFFICULTIES: dict[str, tuple[dict[str, Any], str]] = {
     "length": ({}, "length"),
-    "words": ({"words": {"op": "length_filter", "unit": "words", "min": 0}}, "words.length"),
+    "words": ({"lengths": {"op": "lengths"}}, "lengths.words"),
+    "rarity": ({"rarity": {"op": "rarity"}}, "rarity.rarity"),
     "loss": ({"loss": {"op": "lm_loss", "model": str(MODEL), "max_tokens": 256}}, "loss.loss_per_byte"),
 }
 PACINGS: dict[str, dict[str, Any]] = {
@@ -60,8 +62,18 @@ PACINGS: dict[str, dict[str, Any]] = {
     "step": {"pacing": "step", "steps": 5, "start": 0.2},
     "baby_steps": {"pacing": "baby_steps", "steps": 5},
 }
-SMALL = {"model": {"hidden": 64, "layers": 2, "heads": 4}, "seq_len": 64, "batch_size": 4, "lr": 0.004}
-FULL = {"model": {"hidden": 384, "layers": 6, "heads": 6}, "seq_len": 256, "batch_size": 32, "lr": 0.001}
+SMALL: dict[str, Any] = {
+    "model": {"hidden": 64, "layers": 2, "heads": 4},
+    "seq_len": 64,
+    "batch_size": 4,
+    "lr": 0.004,
+}
+FULL: dict[str, Any] = {
+    "model": {"hidden": 384, "layers": 6, "heads": 6},
+    "seq_len": 256,
+    "batch_size": 32,
+    "lr": 0.001,
+}
 
 
 @dataclass(frozen=True)
@@ -234,9 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("corpora", nargs="*", default=[str(SAMPLE)], metavar="CORPUS")
-    parser.add_argument("--difficulty", default="length,words,loss", help=", ".join(DIFFICULTIES))
+    parser.add_argument("--difficulty", default="length,rarity,loss", help=", ".join(DIFFICULTIES))
     parser.add_argument("--pacing", default="sort,competence,linear,step", help=", ".join(PACINGS))
     parser.add_argument("--setting", action="append", default=[], type=_setting, metavar="NAME=JSON")
+    parser.add_argument(
+        "--trainer", default="{}", type=json.loads, metavar="JSON", help="settings of all arms"
+    )
     parser.add_argument("--megabytes", type=float, help="of text of each corpus: 0.4, and 50 with --full")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
@@ -248,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     print((__doc__ or "").splitlines()[0], flush=True)
     trainer, device = (FULL, "auto") if given.full else (SMALL, "cpu")
+    trainer |= given.trainer
     search = Search(*names, dict(given.setting), given.seeds, trainer, given.workers, device)
     megabytes = given.megabytes or (50 if given.full else 0.4)
     found = study(given.out, given.corpora, search, int(megabytes * 1e6))

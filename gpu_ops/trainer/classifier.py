@@ -43,13 +43,13 @@ class Mlp(nn.Module):
         found.load_state_dict(weights)
         return found
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path, state_dict: Any = None) -> None:
         """config.json with the shape and id2label, and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         id2label = {str(number): name for number, name in enumerate(self.classes)}
         config = {"model_type": "tamis_mlp", **self.shape.model_dump(mode="json"), "id2label": id2label}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
-        save_file(self.state_dict(), folder / WEIGHTS)
+        save_file(self.state_dict() if state_dict is None else state_dict, folder / WEIGHTS)
 
 
 def build_classifier(config: TrainConfig, classes: Sequence[str], vocab: int, seed: int) -> Any:

@@ -233,6 +233,8 @@ class TrainConfig(_Fields):
     """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
     select: SelectConfig | None = None
     """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
+    log_rows: bool = False
+    """Whether metrics.jsonl tells the numbers of each step's rows; -1 where an epoch cuts its rows anew."""
     evals: Count = 4
     """Evaluations on the held-out documents, spread evenly; the last is at the end."""
     eval_bytes: Count | None = 65_536

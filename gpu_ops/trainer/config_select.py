@@ -106,14 +106,14 @@ class SelfPacedConfig(Selection):
     """Easy rows first (Kumar et al. 2010)."""
 
     kind: Literal["self_paced"]
-    start: Some = 0.3
+    start: Some = 0.5
     """Share of the rows that is learned from at first."""
     cap: Some
     """Share that is learned from in the end; 0.7 where many labels may be wrong, 1 where none is. Choose it
     by a held-out loss."""
     grow: Share = 0.5
     """Share of the steps over which it grows."""
-    warmup: Share = 0.1
+    warmup: Share = 0.2
     """Share of the steps before, in which all rows are learned from: an untrained model's losses say
     nothing."""
     power: Annotated[float, Field(ge=1)] = 1.0
@@ -125,9 +125,13 @@ class SelfPacedConfig(Selection):
     weighed by them."""
     ring: Count = 1024
     """So many last losses give lambda."""
+    by_class: bool = False
+    """Whether each class of a classification has a lambda of its own, so that none is left out."""
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
+        if self.by_class and self.losses == "own":
+            raise ValueError("by_class needs `losses: candidates`")
         if self.start > self.cap:
             raise ValueError(f"start {self.start} is above cap {self.cap}; the share only grows")
         return self

@@ -45,7 +45,16 @@ class TwoHeads(nn.Module):
         return (self.language if as_language_model else self.classifier)(**inputs)
 
     def save_pretrained(self, folder: str | Path, **more: Any) -> None:
+        """The classifier. state_dict: weights of both under their names here, where they lie elsewhere."""
+        if "state_dict" in more:
+            start = "classifier."
+            given = more["state_dict"].items()
+            more["state_dict"] = {n.removeprefix(start): w for n, w in given if n.startswith(start)}
         self.classifier.save_pretrained(folder, **more)
+
+    def set_attn_implementation(self, name: str) -> None:
+        self.classifier.set_attn_implementation(name)
+        self.language.set_attn_implementation(name)
 
 
 class LanguageModel:
@@ -131,18 +140,17 @@ class Joint:
         added: list[torch.Tensor] = []
         for k, part in enumerate(self.parts):
             whole = part.batch(step)
-            own = whole.take(run.world.own(whole))
+            own, counts = run.world.own(whole), run.world.weights(np.ones(len(whole)))
             if len(own) < pieces:
                 raise ValueError(
                     f"joint: its {part.rows} rows are fewer than the micro-batches of all processes; give a "
                     "larger batch_size"
                 )
-            piece = np.array_split(np.arange(len(own)), pieces)[number]
-            losses = by_row(part.objective.logits(part.model, own.take(piece), run.device).losses())
-            counts = run.world.weights(np.ones(len(whole)))[piece] / whole.learned.sum()
-            found = (losses * torch.from_numpy(counts).to(losses)).sum()
-            self._sums[k] += float(found.detach())
-            added.append(part.weight * found)
+            some = np.array_split(np.arange(len(own)), pieces)[number]
+            losses = by_row(part.objective.logits(part.model, whole.take(own[some]), run.device).losses())
+            mean = (losses * torch.from_numpy(counts[some]).to(losses)).sum() / float(whole.learned.sum())
+            self._sums[k] += float(mean.detach())
+            added.append(part.weight * mean)
             if number == 0:
                 run.meter.trained(whole, part.network)
         return torch.stack(added).sum() if added else None

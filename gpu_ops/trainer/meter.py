@@ -17,6 +17,7 @@ from gpu_ops.trainer.classifier import Mlp
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.energy import emitted, energy_meter
 from gpu_ops.trainer.flops import Cost, cost
+from gpu_ops.trainer.joint import TwoHeads
 from gpu_ops.trainer.peaks import peak_flops
 
 LATENCIES = 1024  # steps whose time is remembered
@@ -31,7 +32,9 @@ class Meter:
         self.model, self.config, self.device = model, config, device
         self.spent: dict[str, float] = {}
         # Looked at before the model may be taken apart.
-        self._costs: dict[int, Cost | None] = {id(model): None if isinstance(model, Mlp) else cost(model)}
+        self._costs: dict[int, Cost | None] = {id(model): _cost_of(model)}
+        if isinstance(model, TwoHeads):
+            self._costs[id(model.language)] = _cost_of(model.language)
         self._steps: list[float] = []
         self._energy = energy_meter(config.energy)
         self._peak = config.peak_flops or peak_flops(device)
@@ -108,7 +111,7 @@ class Meter:
     def _flops(self, batch: Batch, model: Any, learning: bool) -> float:
         """Of these rows; the output layer's are of learned targets only."""
         if id(model) not in self._costs:
-            self._costs[id(model)] = None if isinstance(model, Mlp) else cost(model)
+            self._costs[id(model)] = _cost_of(model)
         known, seq_len = self._costs[id(model)], batch.inputs.shape[1]
         if known is None:
             whole = batch.tokens * network.flops_per_token(model, seq_len) / (1 if learning else 3)
@@ -120,3 +123,10 @@ class Meter:
 
     def _add(self, kind: str, amount: float) -> None:
         self.spent[kind] = self.spent.get(kind, 0.0) + amount
+
+
+def _cost_of(model: Any) -> Cost | None:
+    """None for what has a formula (see `network.flops_per_token`)."""
+    if isinstance(model, Mlp):
+        return None
+    return cost(model.classifier if isinstance(model, TwoHeads) else model)

@@ -39,6 +39,8 @@ def update(run: Sitting, step: int) -> dict[str, Any]:
         run.reference.follow(run.network)
     figures = {"loss": loss, "lr": rate, **told, "flops": run.meter.flops}
     figures |= {**run.joint.told(run), **drawn.told}
+    if config.log_rows:
+        figures["rows"] = drawn.batch.rows.tolist()
     return {**figures, "batches": list(drawn.numbers)}
 
 

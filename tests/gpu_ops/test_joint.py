@@ -18,6 +18,7 @@ from gpu_ops.trainer.compare import Arm, _jobs
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.stream import Stream
 from gpu_ops.trainer.update import _gradients
+from gpu_ops.trainer.world import Alone
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def job_of(folders: dict[str, str], fields: TrainConfig, out: Path):
 def test_gradients_are_those_of_a_loop_by_hand(folders, tmp_path, micro, start):
     fields = config(folders, micro_batch=micro, **start)
     job = job_of(folders, fields, tmp_path)
-    sitting, _ = run._prepare(job, "cpu")
+    sitting, _ = run._prepare(job, "cpu", Alone())
     step = 2
     sitting.draw.number = step
     drawn = sitting.draw.next(step, lambda batch, needs: None)
@@ -116,7 +117,7 @@ def test_a_killed_run_goes_on_bit_for_bit_and_flops_are_counted(folders, tmp_pat
 def test_a_language_model_takes_further_texts_too(folders, tmp_path):
     fields = config(folders, objective="causal_lm", label=None, joint=[{"folder": folders["more"]}])
     job = job_of(folders, fields, tmp_path)
-    sitting, _ = run._prepare(job, "cpu")
+    sitting, _ = run._prepare(job, "cpu", Alone())
     drawn = sitting.draw.next(0, lambda batch, needs: None)
     _gradients(sitting, drawn, 0)
     got = sitting.network.lm_head.weight.grad.clone()

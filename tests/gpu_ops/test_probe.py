@@ -20,6 +20,7 @@ from gpu_ops.trainer.early import best, is_over
 from gpu_ops.trainer.evaluate import evaluate
 from gpu_ops.trainer.probe import Passages, probe, read_passages
 from gpu_ops.trainer.stream import Vocabulary
+from gpu_ops.trainer.world import Alone
 
 torch.set_num_threads(1)
 STORIES = str(Path(__file__).parents[2] / "configs/quickstart/stories260K")
@@ -144,7 +145,7 @@ def test_a_run_that_overfits_stops_resumes_to_the_same_and_keeps_what_is_wanted(
     assert got["kept"] == (losses.index(min(losses)) if keep == "best" else len(losses) - 1)
     assert got["kept"] == len(losses) - (4 if keep == "best" else 1)
     again = network.build(TrainConfig(init=f"{jobs[1].folder}/model", tokens=1, seq_len=16), 512, 0, "cpu")
-    held_out = run._prepare(jobs[1], "cpu")[0].held
+    held_out = run._prepare(jobs[1], "cpu", Alone())[0].held
     assert evaluate(again, held_out, "cpu")["macro"] == pytest.approx(losses[got["kept"]], rel=1e-5)
     table = compare(fields, arms, [0], held, str(tmp_path / "table"), 1)
     assert table["arms"]["random"]["final"]["macro"]["mean"] == losses[got["kept"]]

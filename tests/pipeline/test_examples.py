@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,19 @@ def test_curriculum_goes_through_buckets_of_difficulty(tmp_path: Path) -> None:
     assert all(70 < len(one) < 90 for one in found)
     assert all(max(found[k]) < min(found[k + 1]) for k in range(4))
     assert all((np.diff(one) < 0).mean() > 0.3 for one in found)  # shuffled within
+
+
+@pytest.mark.slow
+def test_arms_train_alike_but_for_their_own_settings(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    example = shutil.copy(CONFIGS / "examples" / "arms.yaml", tmp_path / "examples")
+    (tmp_path / "quickstart").symlink_to(CONFIGS / "quickstart")
+    sets = ["train.tokens=16k", "train.seeds=1", "train.evals=1"]
+    assert main(["run", str(example), "--plain", *(part for text in sets for part in ("--set", text))]) == 0
+    (table,) = (tmp_path / "examples/.tamis/train").glob("compare-*/compare.json")
+    arms = json.loads(table.read_text())["arms"]
+    assert set(arms) == {"random", "fuzzy", "warmup", "packed", "selective"}
+    assert all(arm["final"]["tokens"] == pytest.approx(16_000, rel=0.05) for arm in arms.values())
+    results = {arm: json.loads((table.parent / f"{arm}-0" / "result.json").read_text()) for arm in arms}
+    assert results["selective"]["looking_flops"] > results["selective"]["flops"] / 3
+    assert results["fuzzy"]["looking_flops"] == 0

@@ -39,7 +39,7 @@ def _real(select: settings.SelectConfig, seed: int, steps: int) -> Selector:
     if isinstance(select, settings.SelfPacedConfig):
         grow, warmup = (round(share * steps) for share in (select.grow, select.warmup))
         pace = (select.start, select.cap, grow, warmup, select.power)
-        return SelfPaced(*pace, select.weights, select.losses == "own", select.ring)
+        return SelfPaced(*pace, select.weights, select.losses == "own", select.ring, select.by_class)
     if isinstance(select, settings.ReducibleLossConfig):
         top = select.choice == "top"
         return ReducibleLoss(seed, top, select.alpha, select.beta, steps, select.cap)

@@ -14,6 +14,8 @@ from operators.kernels.pacing import Pacing
 
 Weights = Literal["hard", "linear", "logarithmic", "mixture"]
 
+_Z = 0.1  # of the logarithmic weights
+
 
 class SelfPaced(Selector):
     """Kumar, Packer & Koller 2010, 'Self-Paced Learning for Latent Variable Models': minimise sum v L -
@@ -31,6 +33,10 @@ class SelfPaced(Selector):
     of the step's own forward pass, by which its rows are weighed: that costs nothing, and rows with v = 0
     were computed for nothing.
 
+    An early model that prefers a class finds all of its rows easy, and learns no other: seen with 40 % of the
+    labels of two classes wrong, with a low cap or a short warm-up. With `by_class` each class has a lambda,
+    the same share of its own last losses (the groups of 'Learning with Diversity').
+
     What to expect: with 40 % of the labels wrong a test error of .149 for a cap of 0.7 against .231; without
     wrong labels .166 against .108, and uncapped no difference. So choose the cap by a held-out loss.
     """
@@ -45,11 +51,12 @@ class SelfPaced(Selector):
         weights: Weights,
         own: bool,
         ring: int,
+        by_class: bool,
     ) -> None:
         self.start, self.cap, self.grow, self.warmup, self.power = start, cap, grow, warmup, power
-        self.weights, self.own = weights, own
+        self.weights, self.own, self.by_class = weights, own, by_class
         self.observes = LOSS if own else NOTHING
-        self._ring = Ring(ring)
+        self._ring, self._classes = Ring(ring), Ring(ring)
         self._steps = 0
 
     @property
@@ -67,19 +74,27 @@ class SelfPaced(Selector):
         every = np.arange(len(batch))
         share = self.share
         if self.own:
-            most = self._most(share)
-            weigh = partial(eased, most=most, weights=self.weights)
-            return Chosen(every, np.ones(len(batch)), weigh=weigh, told=_told(share, most))
+            one = self._ring.quantile(share) if share < 1 else np.inf
+            weigh = partial(eased, most=one, weights=self.weights)
+            return Chosen(every, np.ones(len(batch)), weigh=weigh, told=_told(share, one))
         loss = scores.of("loss")
-        self._ring.add(loss)
-        most = self._most(share)
+        most = self._most(share, batch, loss)
         v = eased(loss, most, self.weights)
         index = np.flatnonzero(v)
-        return Chosen(index, v[index], told={**_told(share, most), "v": float(v.mean())})
+        return Chosen(index, v[index], told={**_told(share, float(most.mean())), "v": float(v.mean())})
 
-    def _most(self, share: float) -> float:
-        """The lambda; infinite where nothing is left out."""
-        return self._ring.quantile(share) if share < 1 else np.inf
+    def _most(self, share: float, batch: Batch, loss: Floats) -> Floats:
+        """(R,) the lambda of each row, these losses included; infinite where nothing is left out."""
+        if self.by_class and batch.targets.ndim != 1:
+            raise ValueError("by_class: these rows have no class; only classification has them")
+        classes = batch.targets if self.by_class else np.zeros(len(batch), np.int64)
+        self._ring.add(loss)
+        self._classes.add(classes.astype(np.float64))
+        most = np.full(len(batch), np.inf)
+        if share < 1:
+            for one in np.unique(classes):
+                most[classes == one] = np.quantile(self._ring.values[self._classes.values == one], share)
+        return most
 
     def learn(self, batch: Batch, seen: Scores) -> None:
         self._steps += 1
@@ -87,10 +102,12 @@ class SelfPaced(Selector):
             self._ring.add(seen.of("loss"))
 
     def state(self) -> Arrays:
-        return {**self._ring.state(), "steps": np.array([self._steps])}
+        more = {"steps": np.array([self._steps]), "classes": self._classes.values}
+        return {**self._ring.state(), **more}
 
     def restore(self, state: Arrays) -> None:
         self._ring.restore(state)
+        self._classes.restore({"ring": state["classes"]})
         self._steps = int(state["steps"][0])
 
 
@@ -98,19 +115,18 @@ def _told(share: float, most: float) -> dict[str, float]:
     return {"share": share, **({"lambda": most} if np.isfinite(most) else {})}
 
 
-def eased(loss: Floats, most: float, weights: Weights) -> Floats:
+def eased(loss: Floats, most: float | Floats, weights: Weights) -> Floats:
     """(n,) v: 1 where nothing is left out (`most`, the lambda, is infinite), 0 above it."""
-    if np.isinf(most):
-        return np.ones(len(loss))
-    within = loss <= most
-    if weights == "hard" or most <= 0:
-        return within.astype(np.float64)
-    x = np.minimum(loss / most, 1.0)
-    if weights == "linear":
+    most = np.broadcast_to(np.asarray(most, np.float64), loss.shape)
+    within = (loss <= most).astype(np.float64)
+    soft = np.isfinite(most) & (most > 0)
+    x = np.where(soft, np.minimum(loss / np.where(soft, most, 1.0), 1.0), 0.0)
+    if weights == "hard":
+        v = np.ones(len(loss))
+    elif weights == "linear":
         v = 1 - x
     elif weights == "logarithmic":
-        z = 0.1
-        v = np.log((1 - z) * x + z) / np.log(z)
+        v = np.log((1 - _Z) * x + _Z) / np.log(_Z)
     elif weights == "mixture":
         v = np.minimum(1.0, 1 / np.maximum(x, 0.5) - 1)
     else:

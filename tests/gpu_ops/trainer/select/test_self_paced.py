@@ -31,7 +31,7 @@ def test_weights_minimise_the_objective(loss) -> None:
 
 def paced(**fields) -> SelfPaced:
     start = {"start": 0.2, "cap": 0.7, "grow": 10, "warmup": 2, "power": 1.0, "weights": "hard"}
-    return SelfPaced(**{**start, "own": False, "ring": 1000, **fields})
+    return SelfPaced(**{**start, "own": False, "ring": 1000, "by_class": False, **fields})
 
 
 def test_the_share_grows_from_start_to_cap_after_the_warm_up() -> None:
@@ -66,3 +66,21 @@ def test_its_own_losses_weigh_the_rows() -> None:
     found = selector.choose(rows_of(4), Scores(), 4, 1)
     assert found.index.tolist() == [0, 1, 2, 3]
     assert found.weigh(np.arange(4.0)).tolist() == [1, 1, 0, 0]
+
+
+def test_each_class_keeps_its_easiest() -> None:
+    selector = paced(warmup=0, start=0.5, cap=0.5, by_class=True)
+    batch = rows_of(12)
+    loss = batch.targets * 10.0 + np.arange(12) // 3
+    for _ in range(2):
+        found = selector.choose(batch, Scores(loss=loss), 12, 0)
+        assert np.bincount(batch.targets[found.index]).tolist() == [2, 2, 2]
+        selector = again(selector, paced(warmup=0, start=0.5, cap=0.5, by_class=True))
+    with pytest.raises(ValueError, match="have no class"):
+        selector.choose(rows_of(4, tokens=3), Scores(loss=np.ones(4)), 4, 1)
+
+
+def test_without_a_lambda_all_weigh_one_and_where_it_is_zero_only_zeros() -> None:
+    for weights in ("hard", "linear", "logarithmic", "mixture"):
+        assert eased(np.array([0.0, 9.0]), np.inf, weights).tolist() == [1, 1]
+        assert eased(np.array([0.0, 9.0]), 0.0, weights).tolist() == [1, 0]

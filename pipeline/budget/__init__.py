@@ -1,0 +1,1 @@
+"""Scaling laws fitted to runs, and what to spend a budget of compute and tokens on."""
