@@ -52,10 +52,6 @@ class TwoHeads(nn.Module):
             more["state_dict"] = {n.removeprefix(start): w for n, w in given if n.startswith(start)}
         self.classifier.save_pretrained(folder, **more)
 
-    def set_attn_implementation(self, name: str) -> None:
-        self.classifier.set_attn_implementation(name)
-        self.language.set_attn_implementation(name)
-
 
 class LanguageModel:
     """A TwoHeads asked as the language model. model: it, wrapped where several processes train it."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpu_ops.trainer.batch import Batch, Feed, Ints
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.stream import Stream
+from gpu_ops.trainer.stream import Stream, epoch_order
 from operators.kernels.blocks import fill, pack
 from operators.kernels.counter import mix64, uniform
 from operators.kernels.pacing import Pacing
@@ -93,7 +93,7 @@ class Packed:
         if not self.shuffle:
             return place
         if self._epoch != epoch:
-            self._order = np.argsort(_keys(len(self._blocks), self.seed, epoch), kind="stable")
+            self._order = epoch_order(len(self._blocks), self.seed, epoch)
             self._epoch = epoch
         return int(self._order[place])
 
@@ -175,9 +175,3 @@ class Truncated:
         positions = None if whole.positions is None else whole.positions[:, :seq_len]
         lengths = None if whole.lengths is None else np.minimum(whole.lengths, seq_len)
         return Batch(whole.inputs[:, :seq_len], whole.targets[:, :seq_len], whole.rows, lengths, positions)
-
-
-def _keys(count: int, seed: int, epoch: int) -> Any:
-    """(count,) random numbers for every (seed, epoch)."""
-    salt = mix64(mix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(epoch))
-    return mix64(mix64(np.arange(count, dtype=np.uint64)) ^ salt)

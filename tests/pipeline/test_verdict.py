@@ -130,3 +130,20 @@ def test_classifiers_are_judged_by_accuracy_where_more_is_better() -> None:
     for view, best in ((first, "order"), (second, "random")):
         (panel,) = panels(view)
         assert panel.stops[-1].values[0][0].name == best
+
+
+def test_what_is_known_by_heart_comes_after_the_loss_and_less_is_better() -> None:
+    share = {"domains": {"python": {"mean": 0.5}}}
+    point = {"tokens": 1, "domains": {"python": {"mean": 2.0}}, "memorised": share}
+    arm = {"curve": [point], "final": point}
+    cell = {DIFFERENCE: -0.4, ERROR: 0.001, "n": 2}
+    train = {
+        "arms": {"random": arm, "order": arm},
+        "paired": {"order": {"python": {**cell, DIFFERENCE: 0.1}}},
+        "paired_memorised": {"order": {"python": cell}},
+    }
+    loss, heart = views(train)
+    assert [measure_of(view).name for view in (loss, heart)] == ["loss", "share of passages known by heart"]
+    assert [judge(view["paired"]["order"]["python"]) for view in (loss, heart)] == ["worse", "better"]
+    assert panels(heart)[0].stops[-1].values[0][2] == "0.500"
+    assert "loses to random by 0.100" in verdict(train)[0]
