@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpu_ops.trainer.config_select import SelectConfig
-from gpu_ops.trainer.ramps import LengthRamp, Ramp
+from gpu_ops.trainer.ramps import LengthRamp, Ramp, check_ramp
 from operators.kernels.pacing import Pacing
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -283,6 +283,10 @@ class TrainConfig(_Fields):
 
     @model_validator(mode="after")
     def _one_way_to_read(self) -> Self:
+        check_ramp("batch_ramp", self.batch_ramp, self.batch_size)
+        check_ramp("seq_len_warmup", self.seq_len_warmup, self.seq_len)
+        if self.pacing is not None:
+            self.pacing.first()  # which refuses what does not end with all of the data
         cut = self.seq_len_warmup is not None and self.seq_len_warmup.truncate
         packed = self.packing == "best_fit" or self.boundaries == "keep"
         if self.seq_len_warmup is not None and packed and not cut:

@@ -43,9 +43,7 @@ def sizes(
     tokens: int, rows: int, seq_len: int, batch_ramp: Ramp | None, seq_len_warmup: LengthRamp | None
 ) -> tuple[Ints, Ints]:
     """(S,) rows and (S,) tokens of a row, of as many steps as `tokens` take; the last step has as few rows as
-    are needed. ValueError for a ramp that begins above its end or not with a whole number."""
-    _check("batch_ramp", batch_ramp, rows)
-    _check("seq_len_warmup", seq_len_warmup, seq_len)
+    are needed."""
     ramps: list[tuple[Ramp | None, int]] = [(batch_ramp, rows), (seq_len_warmup, seq_len)]
     parts: list[tuple[Ints, Ints]] = []
     done = 0
@@ -70,7 +68,8 @@ def _at(ramp: Ramp | None, done: Ints, tokens: int, end: int) -> npt.NDArray[Any
     return np.full(len(done), end) if ramp is None else ramp.lengths(done, tokens, end, ramp.multiple)
 
 
-def _check(name: str, ramp: Ramp | None, end: int) -> None:
+def check_ramp(name: str, ramp: Ramp | None, end: int) -> None:
+    """ValueError for a ramp that begins above its end or not with a whole number."""
     if ramp is None:
         return
     try:

@@ -124,6 +124,8 @@ def test_a_prompt_does_not_keep_boundaries_and_is_refused():
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValidationError, match="packed sequences have one length"):
         config(packing="best_fit", seq_len_warmup={"start": 8})
+    with pytest.raises(ValidationError, match="lies above the end, 1"):
+        config(pacing={"kind": "linear", "start": 2})
     with pytest.raises(ValidationError, match="pacing draws whole rows"):
         config(pacing="root", seq_len_warmup={"start": 8, "truncate": True})
 

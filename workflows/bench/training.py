@@ -1,4 +1,4 @@
-"""Claim: the trainer is not slower than a plain transformers Trainer on the same model, data and batches.
+"""Claim: the trainer is as fast as a plain transformers Trainer on the same model, data and batches.
 
     python -m workflows.bench.training CORPUS OUT [--steps 40] [--repeats 3] [--device cpu] [--shape small]
 
@@ -7,8 +7,12 @@ from the same weights (a Llama of `--shape`, written once to OUT), read the same
 take AdamW (fused), warm-up and cosine, clip at 1 and write no checkpoint. Each run is a process of its own,
 in turn; the time is that from the end of the first step to the end of the last one.
 
-Prints tokens a second, CPU-seconds and the steps' mean loss (the Trainer's is of one target a row less), the
-medians of the repeats; on a GPU whose peak is known also the share of it that is used (MFU).
+Prints tokens a second, CPU-seconds and the steps' mean loss (the Trainer's is of one target a row less, and
+its first step has a rate of 0), the medians of the repeats; on a GPU whose peak is known also the share of it
+that is used (MFU).
+
+Found on two busy cores (small, 30 steps, three pairs): 14.01 CPU-seconds against 13.83, the median of the
+pairs' ratios 0.997: as fast, not faster; 1,046 MB against 892 at the peak.
 """
 
 from __future__ import annotations
