@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
+from pydantic import model_validator
 
 from operators.contract import Adds, Artifact, Columns, Kind, MapOp, Reads, Uses
 from operators.kernels.counter import uniform
+from operators.kernels.drawing import above_diagonal, composed, draw_times
 from operators.kernels.ordering import float64_order, unit_order
-from operators.kernels.pacing import draw_times
-from operators.quantiles import number_column, percentiles
+from operators.kernels.pacing import Line, Pacing
+from operators.quantiles import distribution, number_column, percentiles
 
 _DRAW, _TIES = 0x64726177, 0x74696573  # two streams of numbers, apart from operators that share a seed
 _LAST = np.uint64(2**64 - 1)
@@ -26,25 +27,25 @@ class PacingOrder(MapOp):
     """Adds `order`, the time at which a pacing function draws the text, as a fixed-point uint64.
 
     Uses the artifact `quantiles` of the difficulty. Each text draws its time from the law that
-    sampling among the available texts has (`kernels/pacing.py`), so nobody has to be sorted or
+    sampling among the available texts has (`kernels/drawing.py`), so nobody has to be sorted or
     simulated, and no text comes before it is available. Texts without a difficulty (null, nan) come
     last. `sort` needs no noise: it stretches the value's own order-preserving bits.
+
+    ValueError for a pacing by percentile that makes less available than one pass draws.
     """
 
+    version: ClassVar[int] = 2
     # It needs the artifact of `quantiles`: the laws run it as a part of `curriculum`.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     column: str
     """The numeric column that says how difficult a text is."""
 
-    pacing: Literal["linear", "root", "sort"] = "root"
-    """How the share of available texts grows with time, or a plain sort by difficulty."""
+    pacing: Pacing = Pacing()
+    """How what is available grows with time, or a plain sort by difficulty."""
 
-    start: float = Field(0.01, gt=0, le=1)
-    """The share of the texts, the easiest ones, that is available at the beginning."""
-
-    power: float = Field(2.0, ge=1)
-    """The p of root pacing, c(t)^p = start^p + (1 - start^p) t: larger ones open up faster."""
+    by: Literal["percentile", "value"] = "percentile"
+    """Whether that is a share of the texts or of the range from the least to the greatest difficulty."""
 
     descending: bool = False
     """Whether large values are the easy ones."""
@@ -52,9 +53,22 @@ class PacingOrder(MapOp):
     seed: int | None = None
     """Seed of the draw; the plan derives one from the run's seed and the node's name."""
 
+    @model_validator(mode="after")
+    def _one_pass_can_follow(self) -> Self:
+        below = self.pacing.below() if self.by == "percentile" and self.pacing.kind != "sort" else None
+        if below is not None:
+            raise ValueError(
+                f"pacing {self.pacing.kind}: at time {below[0]:.3g} only {below[1]:.3g} of the texts would "
+                f"be available, but an order, every text once, has drawn {below[0]:.3g} by then; begin with "
+                "a larger `start`, end sooner (`over`), or let the trainer draw texts again: export with "
+                "`pacing: sort` and give this pacing to the trainer"
+            )
+        self.pacing.first()
+        return self
+
     @property
     def reads(self) -> Reads:
-        needs_key = {} if self.pacing == "sort" else {"key": pa.uint64()}
+        needs_key = {} if self.pacing.kind == "sort" else {"key": pa.uint64()}
         return {self.column: Kind.NUMBER, **needs_key}
 
     @property
@@ -64,7 +78,7 @@ class PacingOrder(MapOp):
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
         values = number_column(batch.column(self.column))
         known = ~np.isnan(values)
-        if self.pacing == "sort":
+        if self.pacing.kind == "sort":
             order = self._sorted(np.where(known, values, 0.0), uses["quantiles"])
         else:
             key = batch.column("key").to_numpy(zero_copy_only=False)
@@ -84,7 +98,16 @@ class PacingOrder(MapOp):
         """Times from the percentile of the difficulty and the text's own random numbers."""
         seed = self.seed or 0
         percentile = percentiles(state, values, uniform(seed ^ _TIES, key))
-        easy = 1 - percentile if self.descending else percentile
-        power = self.power if self.pacing == "root" else 1.0
-        drawn = draw_times(np.nan_to_num(easy, nan=1.0), uniform(seed ^ _DRAW, key), self.start, power)
-        return unit_order(drawn)
+        easy = np.nan_to_num(1 - percentile if self.descending else percentile, nan=1.0)
+        line = self.pacing.line() if self.by == "percentile" else self._by_value(state)
+        return unit_order(draw_times(easy, uniform(seed ^ _DRAW, key), line))
+
+    def _by_value(self, state: Artifact) -> Line:
+        """The share of the texts whose difficulty lies in the part of the range that the pacing gives."""
+        values, shares = distribution(state)
+        spread = values[-1] - values[0] if len(values) else 0.0
+        if spread <= 0:
+            return np.array([0.0, 1.0]), np.array([1.0, 1.0])
+        if self.descending:
+            values, shares = -values[::-1], 1 - shares[::-1]
+        return above_diagonal(composed(self.pacing.line(), (values - values[0]) / spread, shares))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.contract import Adds, Artifact, Columns, FoldOp, Kind, Reads, Uses
-from operators.kernels.ordering import float32_order, float64_order
+from operators.kernels.ordering import float32_order, float64_order, order_float32
 
 BINS = 1 << 16
 _LOW_BITS = BINS - 1
@@ -100,3 +100,17 @@ def percentiles(state: Artifact, values: Floats, place: Floats) -> Floats:
     before = np.cumsum(counts)[bins] - counts[bins]
     share = (before + counts[bins] * np.clip(within, 0.0, 1.0)) / total
     return np.where(known, share, np.nan)
+
+
+def distribution(state: Artifact) -> tuple[Floats, Floats]:
+    """(m,) the finite values, ascending, and the share of the counted values up to each one.
+
+    Straight in between; two shares at one value are its ties. Values are rounded to float32."""
+    counts = state["counts"]
+    upto = np.cumsum(counts) / max(int(counts.sum()), 1)
+    used = np.flatnonzero(counts)
+    ends = np.stack([state["low"][used], state["high"][used]], axis=1).astype(np.uint32)
+    values = order_float32((used.astype(np.uint32)[:, None] << np.uint32(16)) | ends).astype(np.float64)
+    shares = np.stack([np.where(used > 0, upto[used - 1], 0.0), upto[used]], axis=1)
+    finite = np.isfinite(values).all(axis=1)
+    return values[finite].ravel(), shares[finite].ravel()

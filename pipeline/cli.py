@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _run_like(commands, "run", "run a config: filter, order, export, train, report", "run the nodes")
     _run_like(commands, "plan", "show what a run would do, and check the config", "show the plan")
+    _train(commands)
     _why(commands)
     _report(commands)
     _ops(commands)
@@ -59,10 +60,7 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
     )
     made = plain(commands, name, text, example, EXIT_CODES)
     made.add_argument("config", metavar="CONFIG", help="a YAML config")
-    made.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="sets",
-        help="change the config, as in nodes.fuzzy.threshold=0.7; may be given again",
-    )  # fmt: skip
+    _set(made, "nodes.fuzzy.threshold=0.7")
     add_engine(made, verb)
     made.add_argument("--store", metavar="URL", help="folder or URL of computed columns (default: .tamis)")
     made.add_argument("--batch-rows", type=positive, metavar="N", help="rows that an operator gets at once")
@@ -82,6 +80,25 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
             help="let this node (or all) drop more of a source than max_drop_share; may be given again",
         )  # fmt: skip
     made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+
+
+def _train(commands: Any) -> None:
+    made = plain(
+        commands, "train", "train a model on a folder of documents", "tamis train recipe.yaml --set lr=1e-3",
+        "The file has the keys data, holdout and out (folders), shuffle and seeds, and the trainer's own,\n"
+        f"as under `train:` of a config. A run that died goes on at its last checkpoint.\n{EXIT_CODES}",
+    )  # fmt: skip
+    made.add_argument("config", metavar="FILE", help="a YAML file")
+    _set(made, "lr=1e-3")
+    made.add_argument("--workers", type=positive, metavar="N", help="runs at a time (default: all seeds)")
+    made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+
+
+def _set(made: argparse.ArgumentParser, example: str) -> None:
+    made.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="sets",
+        help=f"change the config, as in {example}; may be given again",
+    )  # fmt: skip
 
 
 def _why(commands: Any) -> None:
@@ -194,7 +211,7 @@ def _message(error: Exception, code: int) -> str:
 def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
     """Prints the last line: what to do now."""
     again = shlex.join(["tamis", *given])
-    running = arguments.command == "run"
+    running = arguments.command in ("run", "train")
     if code == RESUMABLE:
         _say(f"resume with: {again}" if running else f"try again: {again}")
     elif code == BAD_CONFIG and arguments.command in ("run", "plan"):

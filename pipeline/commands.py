@@ -45,6 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def train(arguments: argparse.Namespace) -> int:
+    """Trains one recipe on a folder of documents, and prints what came of it."""
+    from pipeline.progress import Progress
+    from pipeline.train_alone import lines, train_alone
+
+    with _terminations_interrupt(), Progress(plain=arguments.plain) as progress:
+        found, out = train_alone(arguments.config, arguments.sets, arguments.workers, progress)
+    print("\n".join(lines(found, out)))
+    return 0
+
+
 @contextmanager
 def _terminations_interrupt() -> Iterator[None]:
     """A cluster that takes the machine away sends SIGTERM: it ends the run like Ctrl-C, resumable."""
@@ -235,6 +246,7 @@ def similar(arguments: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
+    "train": train,
     "why": why,
     "report": report,
     "ops": ops,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.export import Export, _write, claim, finish, identity
+from pipeline.export import OWN, Export, _write, claim, finish, identity
 from pipeline.manifest import Manifest
 from pipeline.nodes import common_schema
 from pipeline.store import key_of
@@ -83,7 +83,7 @@ def write_dropped(export: DroppedExport, index: int) -> dict[str, int]:
 def write(run: Any, engine: Any, node: str, path: str, format: str) -> dict[str, Any]:
     """All rows that are not alive after a node, as files in a folder."""
     manifest: Manifest = run.sources[""]
-    written = "parquet" if format == "index" else format
+    written = "parquet" if format in OWN else format
     plain = DroppedExport(run.store, manifest, run.alive(node), path, written, None, {})
     export = replace(plain, key=key_of("dropped", identity(plain)))
     shards = range(len(manifest.shards))

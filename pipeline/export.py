@@ -19,12 +19,14 @@ import pyarrow as pa
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
 from pipeline.nodes import common_schema
+from pipeline.packed import PACKED, Packer, Packing
 from pipeline.store import Store, key_of
 from pipeline.view import Alive, Column, ShardView
 from pipeline.writers import SUFFIXES, open_writer
 
 MARK = "_tamis.json"
 INDEX = "index"
+OWN = {INDEX: ("uid", "file", "row"), PACKED: ("uid",)}  # columns of a row that the source does not give
 ORDER, UID = "__tamis_order", "__tamis_uid"  # beside the columns of a source, in scratch only
 
 
@@ -44,17 +46,28 @@ class Export:
     size: int = 0
     key: str = field(default="")
     edits: tuple[Column, ...] = ()  # the cuts that the nodes above made in the text
+    packing: Packing | None = None  # of the format packed
 
     @property
     def scratch(self) -> str:
         return f"exports/{self.key}"
 
     def file(self, number: int) -> str:
-        suffix = "parquet" if self.format == INDEX else SUFFIXES[self.format]
-        return f"part-{number:05d}.{suffix}"
+        return f"part-{number:05d}.{SUFFIXES[self.file_format]}"
+
+    @property
+    def file_format(self) -> str:
+        """The format of the files themselves."""
+        return "parquet" if self.format in OWN else self.format
+
+    def written(self) -> pa.Schema:
+        """What the files hold: rows, or sequences of them."""
+        return self.schema() if self.packing is None else self.packing.schema()
 
     def schema(self) -> pa.Schema:
-        """What a written row has."""
+        """What a row has."""
+        if self.format == PACKED:
+            return pa.schema([common_schema(self.manifest).field("text"), pa.field("uid", pa.int64())])
         fields = [] if self.format == INDEX else list(common_schema(self.manifest))
         if self.format == INDEX:
             fields = [pa.field("uid", pa.int64()), pa.field("file", pa.string()), pa.field("row", pa.int64())]
@@ -76,6 +89,7 @@ def identity(export: Export) -> str:
         export.format,
         export.size,
         [edit.identity() for edit in export.edits],
+        *([] if export.packing is None else export.packing.identity()),
     )
 
 
@@ -93,7 +107,7 @@ def rows_of(export: Export, index: int) -> Iterator[tuple[np.ndarray, pa.RecordB
     view = ShardView(export.store, export.manifest, index)
     rows = np.flatnonzero(view.alive(export.alive)).astype(np.uint32)
     schema = export.schema()
-    own = ("uid", "file", "row") if export.format == INDEX else ()
+    own = OWN.get(export.format, ())
     names = {n for n in schema.names if n not in export.columns and n not in own}
     for some, read in view.read(names, rows, 4096):
         columns: dict[str, Any] = {} if read is None else {n: read.column(n) for n in names}
@@ -101,8 +115,10 @@ def rows_of(export: Export, index: int) -> Iterator[tuple[np.ndarray, pa.RecordB
             columns["text"] = view.edited(columns["text"], export.edits, some)
         columns |= {name: view.values(column, some) for name, column in export.columns.items()}
         uid = some.astype(np.int64) + view.shard.base
+        if own:
+            columns["uid"] = pa.array(uid)
         if export.format == INDEX:
-            columns |= {"uid": pa.array(uid), **_places(view, some)}
+            columns |= _places(view, some)
         yield uid, pa.RecordBatch.from_arrays([columns[n] for n in schema.names], schema=schema)
 
 
@@ -177,15 +193,17 @@ def merge_file(export: Export, number: int) -> dict[str, int]:
 
 def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> dict[str, int]:
     """A file of the export, put in its place when it is whole; no file for no rows."""
+    counts: dict[str, int] = {}
+    if export.packing is not None:
+        packer = Packer(export.packing)
+        batches, counts = packer.sequences(batches), packer.counts
     first = next(batches, None)
     if first is None:
-        return {"rows": 0, "bytes": 0}
+        return {"rows": 0, "bytes": 0} | counts
     rows = first.num_rows
     name = export.file(number)
     with placed(export.path, name) as temporary:
-        writer = open_writer(
-            temporary, "parquet" if export.format == INDEX else export.format, export.schema()
-        )
+        writer = open_writer(temporary, export.file_format, export.written())
         try:
             writer.write(first)
             for batch in batches:
@@ -194,7 +212,7 @@ def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> di
         finally:
             writer.close()
         size = os.path.getsize(temporary)
-    return {"rows": rows, "bytes": size}
+    return {"rows": rows, "bytes": size} | counts
 
 
 @contextlib.contextmanager
@@ -216,7 +234,7 @@ def placed(folder: str, name: str) -> Iterator[str]:
             os.unlink(temporary)
 
 
-def _there(path: str) -> tuple[list[str], dict[str, Any]]:
+def there(path: str) -> tuple[list[str], dict[str, Any]]:
     """The names in an export's folder, and its mark."""
     fs, root = fsspec.core.url_to_fs(path)
     names = [str(n).rsplit("/", 1)[-1] for n in fs.ls(root, detail=False)] if fs.exists(root) else []
@@ -226,7 +244,7 @@ def _there(path: str) -> tuple[list[str], dict[str, Any]]:
 def check_ours(path: str) -> None:
     """Raises ConfigError when a folder holds files that no export of tamis wrote: they are never
     overwritten."""
-    names, old = _there(path)
+    names, old = there(path)
     wrote = set(old.get("files", {}))
     foreign = [n for n in names if n not in wrote and n != MARK and not n.startswith(".")]
     if foreign:
@@ -238,7 +256,7 @@ def check_ours(path: str) -> None:
 def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
     """Take a folder for an export: its finished mark when it already holds exactly this, else None.
     The mark names the planned files, so that a later run knows which are ours. Raises as `check_ours`."""
-    names, old = _there(path)
+    names, old = there(path)
     wrote = set(old.get("files", {}))
     if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
         return old
@@ -253,9 +271,11 @@ def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
 
 
 def finish(path: str, key: str, files: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Mark an export as whole."""
+    """Mark an export as whole. What its files tell of themselves is summed up, also of those of no rows."""
     written = {name: dict(f) for name, f in sorted(files.items()) if f["rows"]}
-    mark = {"key": key, "state": "done", "files": written, "rows": sum(f["rows"] for f in written.values())}
+    names = dict.fromkeys(["rows", *(name for f in files.values() for name in f if name != "bytes")])
+    totals = {name: sum(f.get(name, 0) for f in files.values()) for name in names}
+    mark: dict[str, Any] = {"key": key, "state": "done", "files": written, **totals}
     _mark(path, mark)
     return mark
 

@@ -61,7 +61,9 @@ class LiveView:
 
 def _figures(state: NodeProgress, now: float) -> str:
     rate = state.rate(now)
-    parts = [f"{count(state.rows)}/{count(state.total)}" if state.total else f"{count(state.rows)} rows"]
+    parts = [
+        f"{count(state.rows)}/{count(state.total)}" if state.total else f"{count(state.rows)} {state.unit}"
+    ]
     parts.append(f"{count(rate)}/s")
     if state.kept is not None and state.rows:
         parts.append(f"{percent(state.kept, state.rows)} kept")

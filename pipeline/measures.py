@@ -21,12 +21,20 @@ ROW_LOSS = Measure("loss", "nats per document")
 ACCURACY = Measure("accuracy", "in accuracy", higher=True)
 
 
+MEMORISED = Measure("share of passages known by heart", "of the passages")
+
+
 def views(train: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A comparison once for each measure, the one to judge by first: as it is, with its `measure`; for
-    classifiers, before it, with accuracies where the losses stand."""
-    if not any("accuracy" in (arm.get("final") or {}) for arm in (train.get("arms") or {}).values()):
-        return [{**train, "measure": LOSS}]
-    return [_accuracies(train), {**train, "measure": ROW_LOSS}]
+    classifiers, before it, with accuracies where the losses stand; where passages were probed, after it, with
+    the shares of them that the models know by heart."""
+    finals = [arm.get("final") or {} for arm in (train.get("arms") or {}).values()]
+    if any("accuracy" in final for final in finals):
+        return [_view(train, "accuracy", ACCURACY), {**train, "measure": ROW_LOSS}]
+    loss = {**train, "measure": LOSS}
+    if any("memorised" in final for final in finals):
+        return [loss, _view(train, "memorised", MEMORISED)]
+    return [loss]
 
 
 def measure_of(view: Mapping[str, Any]) -> Measure:
@@ -46,13 +54,14 @@ def axis(train: Mapping[str, Any]) -> str:
     return "examples" if (train.get("config") or {}).get("features") else "tokens"
 
 
-def _accuracies(train: Mapping[str, Any]) -> dict[str, Any]:
-    arms = {name: _accuracy_arm(arm) for name, arm in train["arms"].items()}
-    baseline = (train.get("baseline") or {}).get("accuracy")
-    paired = train.get("paired_accuracy") or {}
-    return {**train, "measure": ACCURACY, "arms": arms, "baseline": baseline, "paired": paired}
+def _view(train: Mapping[str, Any], what: str, measure: Measure) -> dict[str, Any]:
+    """The comparison with what its points hold as `what` where the losses stand."""
+    arms = {name: _arm(arm, what) for name, arm in train["arms"].items()}
+    baseline = (train.get("baseline") or {}).get(what)
+    paired = train.get(f"paired_{what}") or {}
+    return {**train, "measure": measure, "arms": arms, "baseline": baseline, "paired": paired}
 
 
-def _accuracy_arm(arm: Mapping[str, Any]) -> dict[str, Any]:
-    points = [{"tokens": point["tokens"], **point["accuracy"]} for point in arm.get("curve") or []]
-    return {**arm, "curve": points, "final": (arm.get("final") or {}).get("accuracy")}
+def _arm(arm: Mapping[str, Any], what: str) -> dict[str, Any]:
+    points = [{"tokens": point["tokens"], **point[what]} for point in arm.get("curve") or [] if what in point]
+    return {**arm, "curve": points, "final": (arm.get("final") or {}).get(what)}

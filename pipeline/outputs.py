@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.export import check_ours
 from pipeline.graph import Graph
 from pipeline.manifest import Manifest
+from pipeline.packed import packing_of
 from pipeline.sections import ARMS
 from pipeline.store import Store
 
@@ -27,7 +28,8 @@ def check_outputs(config: Config, graph: Graph) -> None:
     """Raises ConfigError for a column or a node that an export or the training names and nobody has,
     and for a comparison that would fail after everything has been computed."""
     last = config.nodes[-1].name if config.nodes else next(iter(config.sources))
-    for export in config.exports:
+    for number, export in enumerate(config.exports):
+        packing_of(config, export, number)
         node = export.input or last
         for column in export.columns or ():
             if graph.column_above(column, node).origin != "node":
@@ -47,6 +49,10 @@ def check_outputs(config: Config, graph: Graph) -> None:
     for name in train.inputs:
         if name not in graph.nodes and name not in ARMS:
             raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
+    for part in [p for own in (train.trainer, *train.arms.values()) for p in own.get("joint") or ()]:
+        name = part.get("input")
+        if name and name not in graph.nodes and name not in ARMS:
+            raise ConfigError(f"{config.where('train', 'joint')}: joint: no node {name!r} to read")
     check_train(config, train)
     _check_columns(config, graph, train)
 

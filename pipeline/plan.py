@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from operators.contract import Explained
-from pipeline.config import Config
+from pipeline.config import Config, ExportConfig
+from pipeline.export import there
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
 from pipeline.near_pins import pinned
 from pipeline.nodes import MAIN, Node
-from pipeline.outputs import check_folders, check_outputs
+from pipeline.outputs import check_folders, check_outputs, folder_of
+from pipeline.packed import PACKED, explain
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
 from pipeline.store import Store
 from pipeline.tasks import artifact_name
@@ -52,9 +54,10 @@ class Plan:
     manifests: Mapping[str, Manifest]
     convert: Sequence[ConvertTask]
     lines: Sequence[Line]
+    orders: Sequence[str]  # for every export: the column that it is sorted by, or nothing
 
     def text(self) -> str:
-        """The plan for a reader; the same config, data and store give the same text."""
+        """The plan for a reader; the same config, data, store and exports give the same text."""
         parts = [self._sources(), _table(self.lines), self._explained(), self._outputs(), self._total()]
         return "\n\n".join(part for part in parts if part)
 
@@ -88,12 +91,21 @@ class Plan:
 
     def _outputs(self) -> str:
         last = self.config.nodes[-1].name if self.config.nodes else "source"
-        lines = [f"export: {e.input or last} -> {e.path} ({e.format})" for e in self.config.exports]
+        lines = [
+            f"export: {e.input or last} -> {e.path} "
+            f"({self._format(e)}{order and f', in the order of {order}'})"
+            for e, order in zip(self.config.exports, self.orders, strict=True)
+        ]
         if (train := self.config.train) is not None:
             lines.append(
                 f"train: {train.input} beside {', '.join([*train.compare, *train.arms]) or 'nothing'}"
             )
         return "\n".join(lines)
+
+    def _format(self, export: ExportConfig) -> str:
+        if export.format != PACKED:
+            return export.format
+        return explain(export, there(folder_of(self.config, export.path))[1])
 
     def _total(self) -> str:
         todo = [line for line in self.lines if line.todo is None or line.todo]
@@ -153,7 +165,15 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     check_folders(config, found, store)
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
-    return Plan(config, store, found, convert, lines)
+    return Plan(config, store, found, convert, lines, _orders(config, graph))
+
+
+def _orders(config: Config, graph: Graph) -> list[str]:
+    """The column by which each export is sorted, empty where the rows stay in the source's order."""
+    last = config.nodes[-1].name if config.nodes else ""
+    inputs = [export.input or last for export in config.exports]
+    found = [graph.order_above(name) if name in graph.nodes else None for name in inputs]
+    return ["" if column is None else f"{column.node}.{column.name}" for column in found]
 
 
 def _manifest(

@@ -20,7 +20,7 @@ EVERY_S = 1.0
 
 @dataclass
 class NodeProgress:
-    """How far one node is. `kept` stays None for nodes that say nothing of it."""
+    """How far one node is. `kept` stays None for nodes that say nothing of it; `unit`: what is counted."""
 
     name: str
     total: int | None
@@ -28,6 +28,7 @@ class NodeProgress:
     rows: int = 0
     kept: int | None = None
     shown: float = 0.0
+    unit: str = "rows"
 
     def rate(self, now: float) -> float:
         """Rows a second since the start; 0 before there is anything to divide by."""
@@ -36,10 +37,11 @@ class NodeProgress:
     def text(self, now: float) -> str:
         """`fuzzy: 12,000 of 85,005 rows (14.1 %), 9,000 rows/s, 61.0 % kept, 8 s left`."""
         rate = self.rate(now)
-        share = f" of {count(self.total)} rows ({percent(self.rows, self.total)})" if self.total else " rows"
-        parts = [f"{self.name}: {count(self.rows)}{share}"]
+        whole = f" of {count(self.total)}" if self.total else ""
+        share = f" ({percent(self.rows, self.total)})" if self.total else ""
+        parts = [f"{self.name}: {count(self.rows)}{whole} {self.unit}{share}"]
         if rate > 0:
-            parts.append(f"{count(rate)} rows/s")
+            parts.append(f"{count(rate)} {self.unit}/s")
         if self.kept is not None and self.rows:
             parts.append(f"{percent(self.kept, self.rows)} kept")
         if rate > 0 and self.total and self.rows < self.total:
@@ -77,14 +79,14 @@ class Progress:
             else:
                 self._write(text)
 
-    def start(self, node: str, total_rows: int | None = None) -> None:
-        """The node begins; it will see this many rows (None: not known)."""
+    def start(self, node: str, total_rows: int | None = None, unit: str = "rows") -> None:
+        """The node begins; it will see this many rows (None: not known), or others that `unit` names."""
         with self._lock:
             now = self._clock()
-            state = NodeProgress(node, total_rows, now, shown=now)
+            state = NodeProgress(node, total_rows, now, shown=now, unit=unit)
             self._nodes[node] = state
             if self._plain or self._quiet:
-                rows = "" if total_rows is None else f", {count(total_rows)} rows"
+                rows = "" if total_rows is None else f", {count(total_rows)} {unit}"
                 self._write(f"{node}: starting{rows}")
                 return
             self._live_view().start(state)

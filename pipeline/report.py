@@ -241,7 +241,14 @@ _TOOK = {
     "model_bytes": "Model size",
     "runs": "Runs",
     "tokens": "Tokens, all runs",
+    "bytes_by_dtype": "Parameters by type",
     "flops": "Computation, all runs",
+    "looking_flops": "… of it to choose by",
+    "step_seconds": "Time of a step, median",
+    "step_seconds_p95": "… of the slowest 5 %",
+    "mfu": "Share of the device's peak (MFU)",
+    "kwh": "Energy, all runs",
+    "kg_co2e": "Emissions, all runs",
     "tokens_per_s": "Tokens per second, mean",
     "peak_memory_bytes": "Peak memory",
     "peak_gpu_bytes": "Peak GPU memory",
@@ -250,20 +257,30 @@ _TOOK = {
 }
 
 
+_UNITS = {"kwh": "kWh", "kg_co2e": "kg CO2e", "step_seconds": "s", "step_seconds_p95": "s"}
+
+
 def _resources(resources: Any) -> list[tuple[str, str]]:
     """What the training took, one line for each figure, with the unit that its name tells."""
     figures = (resources or {}).items()
     named = [(_TOOK.get(k, k.replace("_", " ").capitalize()), k, v) for k, v in figures if v is not None]
-    return [(name, _figure(key, value)) for name, key, value in named if key != "peak_gpu_bytes" or value]
+    hidden = {"peak_gpu_bytes", "looking_flops"}  # where they are 0
+    return [(name, _figure(key, value)) for name, key, value in named if value or key not in hidden]
 
 
 def _figure(key: str, value: Any) -> str:
+    if key == "bytes_by_dtype":
+        return ", ".join(f"{kind} {units.nbytes(size)}" for kind, size in value.items())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _value(value)
     if "bytes" in key:
         return units.nbytes(value)
     if "flop" in key:
         return units.short(value, "FLOP")
+    if key == "mfu":
+        return units.percent(value, 1)
+    if key in _UNITS:
+        return f"{units.number(value)} {_UNITS[key]}"
     return units.seconds(value) if key.endswith("seconds") else units.short(value)
 
 

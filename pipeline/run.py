@@ -27,6 +27,7 @@ from pipeline.manifest import Manifest
 from pipeline.near_pins import check_part, pinned
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
+from pipeline.packed import Packing, packing_of, told
 from pipeline.prepare import RunOptions, manifests, open_store, save
 from pipeline.samples import with_texts
 from pipeline.store import Store
@@ -78,7 +79,7 @@ class Run:
             self.graph, self.store, engine, self._device(), self._batch_rows(), self._allowed()
         )
         run_phases(self.driver, nodes, self._learn, self._ended)
-        exports = [self.export(engine, e) for e in self.config.exports]
+        exports = [self.export(engine, e, number) for number, e in enumerate(self.config.exports)]
         found = self._books(engine, manifest)
         found |= {"exports": exports, "train": self._train(engine)}
         self._close(found, engine)
@@ -128,26 +129,27 @@ class Run:
         if name in self.work:
             self.progress.finish(name)
 
-    def export(self, engine: Engine, config: ExportConfig) -> dict[str, Any]:
+    def export(self, engine: Engine, config: ExportConfig, number: int) -> dict[str, Any]:
         """One of the config's exports, and its dropped rows where they are asked for."""
         where, path = self.node_of(config.input), folder_of(self.config, config.path)
-        columns = tuple(config.columns or ())
-        made = self.write(engine, where, path, config.format, columns, config.file_bytes)
+        columns, packing = tuple(config.columns or ()), packing_of(self.config, config, number)
+        made = self.write(engine, where, path, config.format, columns, config.file_bytes, packing)
         if config.dropped is not None:
             folder = folder_of(self.config, config.dropped)
             made["rejected"] = dropped.write(self, engine, where, folder, config.format)
         return made
 
     def write(
-        self, engine: Engine, node: str, path: str, format: str, columns: tuple[str, ...], file_bytes: int
-    ) -> dict[str, Any]:
+        self, engine: Engine, node: str, path: str, format: str, columns: tuple[str, ...], file_bytes: int,
+        packing: Packing | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """The rows that a node leaves alive, in the nearest order above it."""
         graph = self.graph
         found = {name: graph.column_above(name, node) for name in columns}
         order = graph.order_above(node)
         plain = Export(
             self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes,
-            edits=graph.edits((node,)),
+            edits=graph.edits((node,)), packing=packing,
         )  # fmt: skip
         bounds: tuple[int, ...] = ()
         if order is not None:
@@ -159,6 +161,7 @@ class Run:
         return {
             "path": path, "format": format, "rows": mark["rows"], "bytes": size,
             "files": len(mark["files"]), "tokens": None, "node": node,
+            **({} if packing is None else told(packing, mark)),
         }  # fmt: skip
 
     def node_of(self, name: str | None) -> str:

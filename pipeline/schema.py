@@ -77,6 +77,7 @@ def _trainer() -> list[type[BaseModel]]:
 
 def _sections(schemas: Schemas, variants: Sequence[str]) -> Json:
     source, export = schemas[SourceConfig], schemas[ExportConfig]
+    export = {**export, "properties": {key: _loose(value) for key, value in export["properties"].items()}}
     reserved = "|".join(f"{name}$" for name in RESERVED)
     named = {"pattern": f"^(?!{reserved}){NAME}$"}
     nodes = {"anyOf": [{"$ref": f"#/$defs/{variant}"} for variant in variants]}

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.catalog import OpSpec
 from pipeline.engine import Resources
@@ -132,21 +140,62 @@ class NodeSection(Section):
     has 0.95 unless it is given here (then sources of fewer than 100 documents are judged as well)."""
 
 
+PACKED_ONLY = ("tokenizer", "seq_len", "packing", "window", "labels")
+_IF_PACKED: dict[str, Any] = {
+    "if": {"properties": {"format": {"const": "packed"}}, "required": ["format"]},
+    "then": {"required": ["tokenizer", "seq_len"]},
+    "else": {"properties": dict.fromkeys(PACKED_ONLY, False)},
+}
+
+
 class ExportConfig(Section):
     """Where the kept documents go, in their order."""
+
+    model_config = ConfigDict(json_schema_extra=_IF_PACKED)
 
     input: str | None = None
     """The node whose rows are written; the last one when it is left out."""
     path: str
     """A folder or URL, relative to the config's folder."""
-    format: Literal["parquet", "arrow", "jsonl.zst", "index"] = "parquet"
-    """index writes the order and ids only, over the untouched source."""
+    format: Literal["parquet", "arrow", "jsonl.zst", "index", "packed"] = "parquet"
+    """index writes the order and ids only, over the untouched source; packed writes training sequences of
+    token ids as Parquet (`input_ids`, `position_ids`, and which documents they are of)."""
     columns: list[str] | None = None
     """Computed columns to write beside the document, such as loss.loss."""
     file_bytes: Size = 256_000_000
     """The size at which the next file begins."""
     dropped: str | None = None
     """A folder for the dropped rows, with reason and evidence."""
+    tokenizer: str | None = None
+    """packed: a folder with tokenizer.json, such as a model's, relative to the config's folder. Its BOS goes
+    before each document, or where there is none its EOS after."""
+    seq_len: int | None = Field(None, ge=2)
+    """packed: the tokens of a sequence."""
+    packing: Literal["best_fit", "concatenate"] = "best_fit"
+    """packed: best_fit cuts only documents longer than a sequence; concatenate pads only the last sequence
+    of a file, and cuts a document at every sequence's end. Attention stays inside a document either way."""
+    window: int = Field(10_000, ge=1)
+    """packed, best_fit: consecutive documents that are placed together. An order survives up to this;
+    smaller ones pad more. No window goes beyond a file."""
+    labels: bool = False
+    """packed: also write `labels`, input_ids with -100 wherever position_ids is 0, for trainers that take
+    them from the data; they double the bytes."""
+
+    @model_validator(mode="after")
+    def _packed_or_not(self) -> Self:
+        given = self.model_fields_set.intersection(PACKED_ONLY)
+        if self.format != "packed":
+            if given:
+                raise ValueError(f"{min(given)} is of format: packed, and the format is {self.format}")
+            return self
+        missing = [name for name in ("tokenizer", "seq_len") if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"format: packed needs {' and '.join(missing)}")
+        if self.columns:
+            raise ValueError(f"format: packed has no place for the column {self.columns[0]} of a document")
+        if "window" in given and self.packing == "concatenate":
+            raise ValueError("window is of packing: best_fit; concatenate keeps the order as it is")
+        return self
 
 
 class TrainSection(Section):

@@ -127,6 +127,9 @@ def _export(export: Mapping[str, Any]) -> str:
     parts = [f"{count(export.get('rows'))} rows", nbytes(export.get("bytes"))]
     if tokens is not None:
         parts.append(f"{short(tokens)} tokens")
+    if (sequences := export.get("sequences")) is not None:
+        of = f"{count(sequences)} sequences of {count(export.get('seq_len'))}"
+        parts.append(f"{of}, {percent(export.get('padding'), 1)} padding")
     parts.append(f"{count(export.get('files'))} files of {export.get('format')}")
     return f"export: {export.get('path')} ({', '.join(parts)})"
 

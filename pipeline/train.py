@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from pipeline.errors import ConfigError
 from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
+from pipeline.progress import Progress
 from pipeline.store import key_of
 from pipeline.tasks import Done
+from pipeline.units import short
 from pipeline.view import Alive, Column
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 MOST_BYTES_PER_TOKEN = 8
 FILE_BYTES = 256_000_000
 PLACEBO = "placebo_scores"
-PATHS = ("init", "tokenizer", "reference", "folder")  # settings of the trainer that are paths
+PATHS = ("init", "tokenizer", "reference", "folder", "passages")  # settings of the trainer that are paths
 
 
 def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
@@ -40,17 +43,23 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     from gpu_ops.trainer.compare import Arm, compare
     from gpu_ops.trainer.config import TrainConfig
 
-    config = TrainConfig(**_resolved(section.trainer, run.config.base))
-    seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
+    config = TrainConfig(**resolved(section.trainer, run.config.base))
     study = Study(run, engine, section, config)
+    config = TrainConfig(**study.joined(config.model_dump()))
+    seeds = list(range(section.seeds)) if isinstance(section.seeds, int) else list(section.seeds)
     holdout = study.holdout()
     arms = [
-        Arm(name, {seed: study.folder(data, seed) for seed in seeds}, study.shuffled(data), settings)
+        Arm(
+            name,
+            {seed: study.folder(data, seed) for seed in seeds},
+            study.shuffled(data),
+            study.joined(settings),
+        )
         for name, (data, settings) in _arms(section, run.config.base).items()
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
-    return compare(config, arms, seeds, holdout, out, engine.workers, _shown(run))
+    return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
 
 
 def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -58,15 +67,17 @@ def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, A
     found: dict[str, tuple[str, dict[str, Any]]] = {n: (n, {}) for n in [*section.compare, section.input]}
     for name, settings in section.arms.items():
         own = {key: value for key, value in settings.items() if key != "input"}
-        found[name] = (settings.get("input") or section.input, _resolved(own, base))
+        found[name] = (settings.get("input") or section.input, resolved(own, base))
     return found
 
 
-def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
+def resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     """Paths of checkpoints, tokenizers and data as seen from the config's folder, also in nested settings."""
     return {
-        name: _resolved(value, base)
+        name: resolved(value, base)
         if isinstance(value, dict)
+        else [resolved(one, base) if isinstance(one, dict) else one for one in value]
+        if isinstance(value, list)
         else str(base / value)
         if name in PATHS and value
         else value
@@ -74,20 +85,19 @@ def _resolved(fields: dict[str, Any], base: Path) -> dict[str, Any]:
     }
 
 
-def _shown(run: Run) -> Any:
-    """The trainer's progress as the run's."""
-    started: set[str] = set()
+def shown(progress: Progress) -> Callable[[dict[str, Any]], None]:
+    """The trainer's events as lines of a display."""
+    last: dict[str, int] = {}
 
     def show(event: dict[str, Any]) -> None:
         name = f"train {event['arm']}-{event['seed']}"
-        if name not in started:
-            started.add(name)
-            run.progress.start(name, event["steps"])
-            show.last[name] = 0  # type: ignore[attr-defined]
-        run.progress.advance(name, event["step"] - show.last[name])  # type: ignore[attr-defined]
-        show.last[name] = event["step"]  # type: ignore[attr-defined]
+        if name not in last:
+            progress.start(name, event["steps"], "steps")
+        progress.advance(name, event["step"] - last.get(name, 0))
+        last[name] = event["step"]
+        if event["step"] == event["steps"]:
+            progress.finish(name, f"loss {event['loss']:.3f}, {short(event['tokens_per_s'])} tokens/s")
 
-    show.last = {}  # type: ignore[attr-defined]
     return show
 
 
@@ -119,8 +129,18 @@ class Study:
         taken = Alive("dropped", node.name, node.key, node.positional, (node.after,))
         return self._write(self.run.graph, taken, node.name, ordered=False)
 
-    def folder(self, name: str, seed: int) -> str:
-        """The folder of an arm's documents for one seed."""
+    def joined(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the nodes of `joint` as folders of their documents, the same for every seed."""
+        parts = [
+            {**part, "input": None, "folder": self.folder(part["input"], 0, labelled=False)}
+            if part.get("input")
+            else part
+            for part in fields.get("joint") or ()
+        ]
+        return {**fields, "joint": parts} if parts else fields
+
+    def folder(self, name: str, seed: int, labelled: bool = True) -> str:
+        """The folder of an arm's documents for one seed. labelled: with the columns that are learned from."""
         config = replace(self.run.config, seed=_seed(self.run.config.seed, seed))
         match name:
             case "random":
@@ -136,7 +156,8 @@ class Study:
                 if node not in graph.nodes:
                     raise ConfigError(f"{config.where('train')}: no node {name!r} to train on")
         self._compute(graph, node)
-        return self._write(graph, graph.nodes[node].after, node, ordered=not self.shuffled(name))
+        after, ordered = graph.nodes[node].after, not self.shuffled(name)
+        return self._write(graph, after, node, ordered, labelled)
 
     def _random(self, config: Config) -> tuple[Graph, str]:
         """Documents drawn from the raw corpus, the reserved ones left out."""
@@ -209,13 +230,13 @@ class Study:
         main = self.run.driver
         return Driver(graph, self.run.store, self.engine, main.device, main.batch_rows, allow=(guard.ALL,))
 
-    def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool) -> str:
+    def _write(self, graph: Graph, alive: Alive, node: str, ordered: bool, labelled: bool = True) -> str:
         """An export of some rows in a folder named by what it holds."""
         order = graph.order_above(node) if ordered else None
         store, manifest = self.run.store, self.run.sources[MAIN]
         above = (node,) if alive.kind != "dropped" else graph.nodes[node].inputs
         edits = graph.edits(above)
-        columns = self._columns(graph, node)
+        columns = self._columns(graph, node) if labelled else {}
         plain = Export(store, manifest, alive, "", "parquet", order, columns, (), FILE_BYTES, edits=edits)
         key = identity(plain)
         bounds: tuple[int, ...] = ()

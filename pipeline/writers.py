@@ -140,6 +140,8 @@ def _value_bytes(array: pa.Array) -> npt.NDArray[np.int64]:
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         ends = np.cumsum(lengths, dtype=np.int64)
         sizes += inside[ends] - inside[ends - lengths]
+    elif pa.types.is_fixed_size_list(array.type) and pa.types.is_primitive(array.type.value_type):
+        sizes += array.type.list_size * max(array.type.value_type.bit_width // 8, 1)
     elif _is_stringlike(array.type):
         lengths = pc.fill_null(pc.binary_length(array), 0)
         sizes += lengths.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -49,6 +49,7 @@ PASSAGES = 20  # half of them documents of their own, half inside others
 DOCUMENT_CHARACTERS = 2000  # of a document that is cut from plain text, at least
 UNIQUE_WORDS = 6  # a passage shares no run of so many words with any other document
 REPEATED, HOSTS, CLEAN = "repeated", "hosts", "clean"  # the domains: clean documents hold no passage
+WHOLE, HIDDEN = "whole", "hidden"  # the kinds of passages
 ARMS = {"random": "everything", "fuzzy": "no duplicate documents", "spans": "no repeated passages"}
 CONFIG = """\
 source: {{path: corpus.parquet, id: id, text: text}}
@@ -71,6 +72,7 @@ train:
   seeds: {seeds}
   evals: 1
   eval_bytes: 400_000
+  probe: {{passages: passages.parquet, prompt: {prompt}, continuation: {continued}}}
   compare: [random, fuzzy, spans]
 """
 
@@ -187,39 +189,26 @@ def train_tokenizer(texts: Sequence[str], folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
 
 
-def prepare(
-    out: Path, files: Sequence[Path], megabytes: float, repeats: int, overlap: float
-) -> list[Passage]:
-    """`corpus.parquet` and `tokenizer/` in the folder; the passages in it."""
+def prepare(out: Path, files: Sequence[Path], megabytes: float, repeats: int, overlap: float) -> None:
+    """`corpus.parquet`, `tokenizer/` and `passages.parquet` in the folder."""
     out.mkdir(parents=True, exist_ok=True)
     base, rest = split(read_texts(files), int(megabytes * 1e6), overlap)
     train_tokenizer(base, out / "tokenizer")
     passages = draw(base, rest, Vocabulary.load(str(out / "tokenizer")))
     rows = plant(passages, base, repeats)
     pq.write_table(pa.Table.from_pylist(rows), out / "corpus.parquet", compression="zstd")
-    return passages
+    pq.write_table(pa.Table.from_pylist(asked(passages)), out / "passages.parquet")
 
 
-def regurgitated(model: Path, vocabulary: Vocabulary, passages: Sequence[Passage]) -> list[bool]:
-    """For each passage whether its first PROMPT tokens, continued greedily, become its next CONTINUED."""
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # A passage is met after the beginning of a document, or after the end of a paragraph.
-    texts = [("\n\n" if passage.hidden else "") + passage.text for passage in passages]
-    encoded = [vocabulary.wrap(np.array(vocabulary.tokenizer.encode(text).ids, np.int32)) for text in texts]
-    whole = torch.tensor(np.stack([ids[: PROMPT + CONTINUED] for ids in encoded]).astype(np.int64))
-    network: Any = AutoModelForCausalLM.from_pretrained(model)
-    network.eval()
-    tokens = whole[:, :PROMPT]
-    with torch.no_grad():
-        for _ in range(CONTINUED):
-            following = network(input_ids=tokens, use_cache=False).logits[:, -1].argmax(-1)
-            tokens = torch.cat([tokens, following[:, None]], dim=1)
-    found: list[bool] = (tokens == whole).all(dim=1).tolist()
-    return found
+def asked(passages: Sequence[Passage]) -> list[dict[str, str]]:
+    """The passages as a model meets them: after the beginning of a document, or after the end of a
+    paragraph."""
+    return [
+        {"text": f"\n\n{passage.text}", "domain": HIDDEN}
+        if passage.hidden
+        else {"text": passage.text, "domain": WHOLE}
+        for passage in passages
+    ]
 
 
 def newest(folder: Path, pattern: str) -> Path:
@@ -241,34 +230,27 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):7.4f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.4f}"
 
 
-def study(out: Path, passages: Sequence[Passage], seeds: int, tokens: int, workers: int) -> dict[str, Any]:
+def study(out: Path, seeds: int, tokens: int, workers: int) -> dict[str, Any]:
     """Runs the DAG and its training. For each arm, seed by seed: the held-out loss (nats a token of clean
     text), and the shares of both kinds of passages that the model emits."""
     config = out / "memorisation.yaml"
-    config.write_text(CONFIG.format(seed=SEED, seeds=seeds, tokens=tokens))
+    asking = {"prompt": PROMPT, "continued": CONTINUED}
+    config.write_text(CONFIG.format(seed=SEED, seeds=seeds, tokens=tokens, **asking))
     data = run(load_config(config), RunOptions(workers=workers, device="cpu"), Progress(quiet=True))
     comparison = newest(out / ".tamis" / "train", "compare-*/compare.json").parent
-    vocabulary = Vocabulary.load(str(out / "tokenizer"))
     scale = 1 / tokens_per_byte(comparison)
     found: dict[str, Any] = {}
     for arm in ARMS:
         trained = data["train"]["arms"][arm]
-        models = [comparison / f"{arm}-{seed}" / "model" for seed in range(seeds)]
-        emitted = [regurgitated(model, vocabulary, passages) for model in models]
+        final = trained["final"]
+        emitted = {kind: final["memorised"]["domains"][kind]["values"] for kind in (WHOLE, HIDDEN)}
         found[arm] = {
-            "loss": [value * scale for value in trained["final"]["domains"][CLEAN]["values"]],
-            "whole": [share(row, passages, hidden=False) for row in emitted],
-            "hidden": [share(row, passages, hidden=True) for row in emitted],
+            "loss": [value * scale for value in final["domains"][CLEAN]["values"]],
+            **emitted,
             "epochs": float(np.mean(trained["repeats"])),
             "tokens": int(np.mean(trained["corpus_tokens"])),
         }
     return found
-
-
-def share(emitted: Sequence[bool], passages: Sequence[Passage], hidden: bool) -> float:
-    """Of the passages of one kind, how many were emitted."""
-    pairs = zip(emitted, passages, strict=True)
-    return float(np.mean([out for out, passage in pairs if passage.hidden == hidden]))
 
 
 def show(found: dict[str, Any]) -> None:
@@ -277,12 +259,12 @@ def show(found: dict[str, Any]) -> None:
     print(f"{'':42}  as documents    hidden in others   nats a token")
     for arm, label in ARMS.items():
         row = found[arm]
-        shares = "  ".join(spread(row[kind]) for kind in ("whole", "hidden"))
+        shares = "  ".join(spread(row[kind]) for kind in (WHOLE, HIDDEN))
         print(f"{label:24} {row['tokens']:9,} {row['epochs']:6.2f}  {shares}  {spread(row['loss'])}")
     raw = found["random"]
     for arm, label in list(ARMS.items())[1:]:
         gains = np.subtract(raw["loss"], found[arm]["loss"]).tolist()
-        for kind, name in (("whole", "as documents"), ("hidden", "hidden in others")):
+        for kind, name in ((WHOLE, "as documents"), (HIDDEN, "hidden in others")):
             before, after = float(np.mean(raw[kind])), float(np.mean(found[arm][kind]))
             fewer = f"{before / after:.1f} times less" if after else "none is left"
             print(f"{label}: regurgitated of those {name} {before:.3f} -> {after:.3f} ({fewer})")
@@ -301,8 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
     print((__doc__ or "").splitlines()[0], flush=True)
-    passages = prepare(given.out, given.files, given.megabytes, given.repeats, given.overlap)
-    found = study(given.out, passages, given.seeds, given.tokens, given.workers)
+    prepare(given.out, given.files, given.megabytes, given.repeats, given.overlap)
+    found = study(given.out, given.seeds, given.tokens, given.workers)
     (given.out / "memorisation.json").write_text(json.dumps(found, indent=1))
     show(found)
 

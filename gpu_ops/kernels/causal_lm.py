@@ -51,7 +51,7 @@ def load(model: str, device: str, dtype: str = "auto", batch_tokens: int = 16384
     tokenizer = fast_tokenizer(str(folder), True)
     fast, bos = tokenizer.backend_tokenizer, tokenizer.bos_token_id
     check_vocabulary(model, network, fast, bos)
-    _check_causal(model, network)
+    check_causal(model, network)
     head = find_head(network)
     config = network.config.get_text_config()
     limit = batch_tokens if head is not None else min(batch_tokens, FALLBACK_LOGITS // config.vocab_size)
@@ -75,7 +75,7 @@ def _network(model: str, device: str, dtype: str) -> tuple[Any, Path]:
 
 
 @torch.inference_mode()
-def _check_causal(model: str, network: Any) -> None:
+def check_causal(model: str, network: Any) -> None:
     """ValueError for a model whose logits depend on later tokens (BERT), or are no numbers."""
     rows = network.get_input_embeddings().num_embeddings
     ids = torch.arange(8, device=network.device)[None] % rows

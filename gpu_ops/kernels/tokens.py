@@ -90,6 +90,11 @@ def all_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
     ]
 
 
+def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """How many tokens every text has; no special token is added."""
+    return [sum(len(encoding) for _, encoding in pieces) for pieces in _encodings(tokenizer, texts, False)]
+
+
 def _beginning(text: str, chars: int) -> str:
     """The first `chars` characters up to the last white space within, the whole text where there is none."""
     if len(text) <= chars:

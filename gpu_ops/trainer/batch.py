@@ -73,7 +73,10 @@ def _wide(array: Ints, name: str, width: int) -> Ints:
 class Feed(Protocol):
     """Training data in a fixed, endless order. `unit` says what places count."""
 
-    unit: Literal["tokens", "rows"]
+    @property
+    def unit(self) -> Literal["tokens", "rows"]:
+        """What places count."""
+        ...
 
     @property
     def size(self) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from gpu_ops.trainer.batch import Batch, Ints
 from gpu_ops.trainer.labelled import Examples
@@ -23,7 +22,8 @@ class ClassificationObjective(Objective):
         self.pad = pad
 
     def logits(self, model: Any, batch: Batch, device: str) -> Logits:
-        return Logits.among(self._logits(model, batch, device), _targets(batch, device))
+        targets = torch.from_numpy(batch.targets).to(device)
+        return Logits(self._values(model, batch, device), targets, None, batch.targets.shape)
 
     def evaluate(self, model: Any, held: Examples, device: str) -> dict[str, Any]:
         """Nats per row; beside them `accuracy` in the same form, and `macro_f1`: the mean F1 of the classes
@@ -45,27 +45,21 @@ class ClassificationObjective(Objective):
         losses, predicted = np.zeros(held.size), np.zeros(held.size, np.int64)
         for numbers in _packs(held.lengths, EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS):
             batch = held.take(numbers, int(held.lengths.max()))
-            logits = self._logits(model, batch, device).double()
-            found = cross_entropy(logits, _targets(batch, device), reduction="none")
-            losses[numbers], predicted[numbers] = found.cpu().numpy(), logits.argmax(dim=-1).cpu().numpy()
+            found = self.logits(model, batch, device)
+            losses[numbers] = found.losses().cpu().numpy()
+            predicted[numbers] = found.values.argmax(dim=-1).cpu().numpy()
         model.train(training)
         return losses, predicted
 
-    def _logits(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
-        """(R, K) float32."""
+    def _values(self, model: Any, batch: Batch, device: str) -> torch.Tensor:
+        """(R, V)."""
         inputs = torch.from_numpy(batch.inputs).to(device)
         if batch.lengths is None:
-            logits: torch.Tensor = model(inputs)
-            return logits.float()
+            return model(inputs)
         lengths = torch.from_numpy(batch.lengths).to(device)
         mask = torch.arange(inputs.shape[1], device=device)[None] < lengths[:, None]
         filled = inputs.masked_fill(~mask, self.pad)
-        logits = model(input_ids=filled, attention_mask=mask.long()).logits
-        return logits.float()
-
-
-def _targets(batch: Batch, device: str) -> torch.Tensor:
-    return torch.from_numpy(batch.targets).to(device)
+        return model(input_ids=filled, attention_mask=mask.long()).logits
 
 
 def _packs(lengths: Ints, budget: int) -> Iterator[Ints]:

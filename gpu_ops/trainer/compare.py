@@ -15,11 +15,15 @@ from gpu_ops.trainer.feeds import data_warnings, gather
 from gpu_ops.trainer.files import content_key, write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
+from gpu_ops.trainer.probe import read_passages
+from gpu_ops.trainer.stream import Vocabulary
 
 VERSION = 2  # raised when the same run would give other losses
-EXECUTION = {"device", "threads", "checkpoint_every", "init", "tokenizer"}  # content enters by hash
-SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
+# What does not make another run; of `init` and `tokenizer` the content enters by hash.
+EXECUTION = {"device", "threads", "parallel", "data_workers", "checkpoint_every", "checkpoints_kept"}
+EXECUTION |= {"energy", "log", "peak_flops", "init", "tokenizer"}
 NOT_IDENTITY: dict[str, Any] = {**dict.fromkeys(EXECUTION, True), "select": {"reference"}}
+SHARED = {"objective", "label", "features", "tokenizer"}  # what the evaluation depends on
 BASELINE = "baseline"
 
 
@@ -63,7 +67,9 @@ def compare(
     worker process is raised here, with its traceback.
     """
     _check(arms, seeds)
-    pool = Pool(min(workers, len(arms) * len(seeds)), config.device, config.threads or 1)
+    together = 1 if config.parallel is None else config.parallel.processes
+    at_a_time = max(1, min(workers // together, len(arms) * len(seeds)))
+    pool = Pool(at_a_time, config.device, config.threads or 1)
     try:
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()
@@ -76,10 +82,10 @@ def compare(
     table = {
         "arms": {name: summary.arm_summary(found) for name, found in by_arm.items()},
         "paired": summary.paired(by_arm),
-        **({"paired_accuracy": found} if (found := summary.paired(by_arm, "accuracy")) else {}),
+        **{f"paired_{what}": found for what in summary.BESIDE if (found := summary.paired(by_arm, what))},
         "resources": summary.resources(trained),
         "baseline": baseline["curve"][0],
-        "config": config.model_dump(),
+        "config": config.model_dump(mode="json"),
         "warnings": [*summary.warnings(by_arm), *data_warnings(jobs)],
     }
     write_json(Path(out) / "compare.json", table)
@@ -107,21 +113,40 @@ def _jobs(
     cache = out / "tokens"
     cache.mkdir(parents=True, exist_ok=True)
     folders = sorted({arm.folders[seed] for arm in arms for seed in seeds})
-    material = gather(config, folders, holdout, cache)
+    configs = {arm.name: arm.config(config) for arm in arms}
+    joint = _joint_folders(arms, configs, seeds)
+    material = gather(config, folders, holdout, cache, joint)
     held_key, held_path = material.held
 
     def job(arm: Arm, seed: int, untrained: bool) -> Job:
-        own = arm.config(config)
+        own = configs.get(arm.name, config)
+        more = [material.joint[part.folder or arm.folders[seed]] for part in own.joint if not untrained]
+        probed = own.probe and read_passages(own.probe, Vocabulary.load(own.tokenizer_folder), cache)
         key, path = material.folders[arm.folders[seed]]
         what = f"{VERSION} {own.model_dump_json(exclude=NOT_IDENTITY)} {held_key} {material.key}"
+        what += f" {[key for key, _ in more]} {probed and probed[0]}"
         identity = content_key(_model_files(own), f"{what} {key} {arm.shuffle} {seed} {untrained}")
         folder = str(out / f"{arm.name}-{seed}")
-        fixed = (material.vocab, folder, untrained, identity, material.classes)
-        return Job(arm.name, seed, own, path, held_path, arm.shuffle, *fixed)
+        parts = tuple(path for _, path in more)
+        fixed = (material.vocab, folder, untrained, identity, material.classes, parts)
+        return Job(arm.name, seed, own, path, held_path, arm.shuffle, *fixed, probed[1] if probed else None)
 
     baseline = Arm(BASELINE, arms[0].folders, False)
     pairs = [job(arm, seed, False) for seed in seeds for arm in arms]
     return [job(baseline, seeds[0], True), *pairs]
+
+
+def _joint_folders(arms: Sequence[Arm], configs: Mapping[str, TrainConfig], seeds: Sequence[int]) -> set[str]:
+    """The documents of further losses."""
+    found: set[str] = set()
+    for arm in arms:
+        for part in configs[arm.name].joint:
+            if part.input is not None:
+                raise ValueError(
+                    f"joint: input: {part.input!r} is a node of a pipeline; give a `folder` here"
+                )
+            found |= {part.folder} if part.folder else {arm.folders[seed] for seed in seeds}
+    return found
 
 
 def _model_files(config: TrainConfig) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpu_ops.trainer.config_select import SelectConfig
+from gpu_ops.trainer.ramps import LengthRamp, Ramp
+from operators.kernels.pacing import Pacing
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -43,6 +45,38 @@ class LlamaShape(_Fields):
         return self
 
 
+class SpikeRule(_Fields):
+    """When the loss jumps: go back to the last checkpoint, leave out the batches that did it, go on."""
+
+    window: Annotated[int, Field(ge=2)] = 100
+    """Steps whose losses say how much a loss varies."""
+    factor: Annotated[float, Field(gt=0)] = 8.0
+    """Robust standard deviations above the last losses' median at which an alarm is raised."""
+    wait: Count = 4
+    """Steps until an alarm is judged: a spike, or a change of the data."""
+    most: Count = 10
+    """Spikes after which the run stops with an error."""
+
+
+class Energy(_Fields):
+    """How electric energy is counted, and what it emits. No factor has a default: they differ tenfold."""
+
+    measure: Literal["codecarbon"] | None = None
+    """Estimate it with codecarbon (from the hardware's counters where there are any), or give `watts`."""
+    watts: Annotated[float, Field(gt=0)] | None = None
+    """Mean power of the machine while it trains."""
+    pue: Annotated[float, Field(ge=1)] | None = None
+    """Power usage effectiveness of the data centre: all of its energy by that of its computers."""
+    kg_co2e_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    """What the grid emits."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.measure is None) == (self.watts is None):
+            raise ValueError("give either `measure: codecarbon` or `watts`, the mean power of the machine")
+        return self
+
+
 class MlpShape(_Fields):
     """A classifier of vectors: layers of ReLU with dropout, then one output a class."""
 
@@ -52,10 +86,74 @@ class MlpShape(_Fields):
     """Share of every hidden layer's numbers that a training step leaves out."""
 
 
-class TrainConfig(_Fields):
-    """One training recipe: AdamW (betas 0.9 and 0.95), linear warm-up, cosine to a tenth, clipped gradients.
+class JointPart(_Fields):
+    """Language modelling that every step adds to what is learned (TLM, Yao et al. 2022), on the same body."""
 
-    `device`, `threads` and `checkpoint_every` are execution: they do not make another run.
+    folder: str | None = None
+    """Folder of its documents; the arm's own documents when neither this nor `input` is given."""
+    input: str | None = None
+    """In a pipeline's config: the node whose documents they are, those of the run's own seed."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """What its mean loss a token is multiplied by."""
+    batch_size: Count | None = None
+    """Its sequences in one step; as many as the task's when not given."""
+
+
+class ProbeConfig(_Fields):
+    """Passages that the model may know by heart: which of them greedy decoding continues exactly."""
+
+    passages: str
+    """A data file, or a folder of them; results are by its column `domain`, where there is one."""
+    column: str = "text"
+    """The column of passages. Only those that are long enough count."""
+    prompt: Count = 32
+    """Tokens that are given, a BOS among them."""
+    continuation: Count = 32
+    """Tokens that must follow."""
+
+
+class EarlyStop(_Fields):
+    """Ends a run whose evaluations no longer get better."""
+
+    patience: Count = 2
+    """Evaluations without gain after which it ends."""
+    on: str = "macro"
+    """What must get better: the loss on `macro`, `all` or a domain, or a classifier's `accuracy`."""
+    least: Annotated[float, Field(ge=0)] = 0.0
+    """What is not more than this is no gain."""
+    keep: Literal["best", "last"] = "best"
+    """Which model is exported and counts as the run's final one."""
+
+
+class LastLayers(_Fields):
+    """The last blocks, the norm after them, and the output layer where it is not the embedding."""
+
+    last: Count
+    """Number of blocks that are trained."""
+
+
+class Parallel(_Fields):
+    """Processes that train one model together. What they compute does not depend on how many there are, but
+    for the order of sums, and for dropout, which every process draws for its own rows."""
+
+    kind: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: every process has all weights; fsdp: each has a part, for models that do not fit on one device."""
+    processes: Count = 2
+    """One a device."""
+    cpu_offload: bool = False
+    """fsdp: weights and the optimizer's state stay in the machine's memory, and come to the GPU by blocks."""
+    launcher: Literal["auto", "ray", "local"] = "auto"
+    """ray: Ray Train's TorchTrainer, also on several machines; local: processes of this machine. auto: Ray
+    where this process is in a cluster. Under torchrun its processes are taken, whatever this says."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a process waits for the others before it gives up."""
+
+
+class TrainConfig(_Fields):
+    """One training recipe: by default AdamW, linear warm-up, cosine to a tenth, clipped gradients.
+
+    `device`, `threads`, `parallel`, `data_workers`, `checkpoint_every` and `checkpoints_kept` are execution:
+    they do not make another run.
     """
 
     init: str | None = None
@@ -76,23 +174,63 @@ class TrainConfig(_Fields):
     """Training rows (documents that are classified, else sequences of `seq_len` tokens), likewise."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Passes over an arm's data, likewise; arms with more data then train for longer."""
+    trainable: Literal["all", "bias"] | LastLayers | tuple[str, ...] = "all"
+    """What is trained: all; bias (BitFit, Ben Zaken et al. 2022, https://arxiv.org/abs/2106.10199); last: K,
+    blocks from the end; or regular expressions that are looked for in the names of weights."""
+    peft: dict[str, Any] | None = None
+    """A configuration of peft by its own names, with peft_type LORA, ADALORA, IA3, PROMPT_TUNING, ...: the
+    model is frozen and an adapter trained; it is written to `adapter/`."""
+    merge: bool = False
+    """Whether a trained adapter is also merged into the model, which is written to `model/`."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and compute the rest again for the backward pass: less memory, about a
+    third more operations, the same gradients."""
     seq_len: Annotated[int, Field(ge=2)] = 128
     """Tokens of one training sequence and of the evaluation's longest window; what is classified is
     cut there, too."""
     batch_size: Count = 8
     """Sequences of one step."""
+    batch_ramp: Ramp | None = None
+    """How the sequences of a step grow from few to `batch_size`; all steps are alike when not given."""
+    seq_len_warmup: LengthRamp | None = None
+    """How the length of sequences grows to `seq_len`; all are of that length when not given."""
+    packing: Literal["concatenate", "best_fit"] = "concatenate"
+    """How documents become sequences; best_fit (Ding et al. 2024, https://arxiv.org/abs/2404.10830) cuts only
+    those that are longer than `seq_len`, and pads."""
+    boundaries: Literal["cross", "keep"] = "cross"
+    """Whether attention sees the documents before its own in the same sequence; keep: it does not, positions
+    begin anew, and no document's first token is learned."""
+    pacing: Pacing | None = None
+    """Which share of the data is drawn from as the run goes on, where it lies from easy to hard: see
+    `curriculum` with pacing: sort. The data in its order when not given."""
     micro_batch: Count | None = None
     """Sequences of one backward pass; gradients add up to a step's. All of the step's when not given."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor needs far less memory; its `lr` is relative to the size of the weights (torch's default is
+    0.01)."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW's averages of gradients and of their squares."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's addend to the denominator."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; wsd (warm-up, stable, decay; Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395): constant, then linear over the last fifth of the steps."""
     lr_end: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that it ends at."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only: not on norms and biases."""
+    decay_embeddings: bool = True
+    """Whether embeddings decay, and an output layer that is tied to them."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
+    spikes: SpikeRule | None = None
+    """What to do about jumps of the loss; without it only a loss that is no number stops the run."""
+    skip_batches: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of batches that are left out, as `spikes.jsonl` of another run may list them."""
     select: SelectConfig | None = None
     """A selection inside the loop, by its `kind`; all rows are trained on when not given."""
     log_rows: bool = False
@@ -102,14 +240,34 @@ class TrainConfig(_Fields):
     eval_bytes: Count | None = 65_536
     """Bytes of held-out text in one evaluation, in equal parts from every domain; all when not given.
     A classification is evaluated on all documents."""
+    joint: tuple[JointPart, ...] = ()
+    """Losses of language modelling that every step adds; memory grows with each."""
+    probe: ProbeConfig | None = None
+    """Passages that a language model is asked to continue, at every evaluation."""
+    early_stop: EarlyStop | None = None
+    """When to end before the budget does; with `evals` evaluations on the way."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; at every evaluation when not given."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32."""
+    checkpoints_kept: Count = 1
+    """Checkpoints that stay, the newest ones."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """Precision of the matrix products; auto: bfloat16 (autocast) on a GPU that has it, else float32. float16
+    scales the loss and leaves steps out that overflow. float64 is for weights too."""
+    energy: Energy | None = None
+    """Count the electric energy, and CO2e where the factors are given."""
+    log: list[Literal["tensorboard", "wandb"]] = []
+    """Where figures go beside the JSON lines in the run's folder."""
+    peak_flops: Annotated[float, Field(gt=0)] | None = None
+    """Most operations a second of the device, for the share that is used (MFU); known for common GPUs."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the GPUs in turn where there are any."""
     threads: Count | None = None
     """Torch threads of one process; 1 when not given: small models do not gain from more."""
+
+    parallel: Parallel | None = None
+    """Several processes that train one model; one alone when not given."""
+    data_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that read batches ahead; 0: each is read when it is needed."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -117,6 +275,37 @@ class TrainConfig(_Fields):
             raise ValueError("give either `init` (a checkpoint folder) or `model` (a shape, from scratch)")
         if isinstance(self.model, LlamaShape) and self.tokenizer is None:
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
+        if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
+            raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.peft is None:
+            raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
+        cut = self.seq_len_warmup is not None and self.seq_len_warmup.truncate
+        packed = self.packing == "best_fit" or self.boundaries == "keep"
+        if self.seq_len_warmup is not None and packed and not cut:
+            raise ValueError(
+                "seq_len_warmup reads on in a stream, but packed sequences have one length; give "
+                "`truncate: true`, or packing: concatenate with boundaries: cross"
+            )
+        if cut and self.pacing is not None:
+            raise ValueError("pacing draws whole rows: leave out `truncate` of seq_len_warmup")
+        if self.objective == "classification" and (packed or self.seq_len_warmup or self.pacing):
+            raise ValueError("packing, boundaries, seq_len_warmup and pacing are of language models")
+        return self
+
+    @model_validator(mode="after")
+    def _one_part_each(self) -> Self:
+        if self.parallel is None or self.parallel.kind != "fsdp":
+            return self
+        if self.merge:
+            raise ValueError("merge needs the whole model in one process; merge the adapter afterwards")
+        if self.dtype == "float16":
+            raise ValueError("fsdp does not scale losses; take dtype: bfloat16 instead of float16, or ddp")
+        if getattr(self.select, "ema", None) is not None:
+            raise ValueError("an average of the weights (ema) needs them whole in each process; take ddp")
         return self
 
     @model_validator(mode="after")
@@ -135,6 +324,10 @@ class TrainConfig(_Fields):
             raise ValueError("objective: classification needs `label`, the column of labels")
         if not classifies and (self.label or self.features):
             raise ValueError("label and features belong to `objective: classification`")
+        if self.features and self.joint:
+            raise ValueError("joint adds language modelling, which vectors do not allow")
+        if classifies and self.probe:
+            raise ValueError("probe asks a language model to go on; a classifier does not")
         if (self.features is None) == isinstance(self.model, MlpShape):
             raise ValueError("features (a column of vectors) and `model: {mlp: [...]}` go together")
         return self
@@ -142,7 +335,3 @@ class TrainConfig(_Fields):
     @property
     def tokenizer_folder(self) -> str:
         return self.tokenizer or self.init or ""
-
-    def eval_steps(self, steps: int) -> list[int]:
-        """After which of the steps the model is evaluated, ascending; the last one is among them."""
-        return sorted({-(-steps * k // self.evals) for k in range(1, self.evals + 1)})

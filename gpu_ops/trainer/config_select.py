@@ -116,7 +116,7 @@ class SelfPacedConfig(Selection):
     warmup: Share = 0.2
     """Share of the steps before, in which all rows are learned from: an untrained model's losses say
     nothing."""
-    power: Annotated[float, Field(gt=0)] = 1.0
+    power: Annotated[float, Field(ge=1)] = 1.0
     """Of the pace: the share to this power grows linearly."""
     weights: Literal["hard", "linear", "logarithmic", "mixture"] = "hard"
     """Of the rows below lambda: hard is 1 for all."""

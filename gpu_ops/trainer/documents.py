@@ -20,7 +20,9 @@ ROWS = 1024
 
 
 def data_files(folder: str) -> list[Path]:
-    """The folder's data files in name order; hidden files and other kinds are left out."""
+    """The folder's data files in name order, hidden files and other kinds left out; or the file itself."""
+    if Path(folder).is_file():
+        return [Path(folder)]
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"no folder {folder!r} with documents to train on")
     kinds = PARQUET + ARROW + JSONL

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_ops.trainer.ahead import Ahead
 from gpu_ops.trainer.batch import IGNORED, Batch, Feed
 from gpu_ops.trainer.schedule import Schedule
 from gpu_ops.trainer.select.selector import Arrays, Bools, Chosen, Floats, Ints, Scores, Selector, Weigh
@@ -71,7 +72,11 @@ class Draw:
     number: int = 0
     skipped: set[int] = field(default_factory=set)
     waiting: list[_Part] = field(default_factory=list)
+    workers: int = 0  # threads that read ahead
     _last: tuple[int, Batch] | None = None
+
+    def __post_init__(self) -> None:
+        self.ahead = Ahead(self.feed, self.schedule.place, self.skipped, self.workers)
 
     def next(self, step: int, score: Score) -> Drawn:
         """The rows of a step. `score` is asked for what the selector wants.
@@ -108,7 +113,7 @@ class Draw:
     def read(self, number: int) -> Batch:
         """The candidates of one batch."""
         if self._last is None or self._last[0] != number:
-            self._last = number, self.feed.batch(*self.schedule.place(number))
+            self._last = number, self.ahead.read(number)
         return self._last[1]
 
     def skip(self, numbers: Iterable[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,21 @@ def _windows(
     return pieces, num_bytes
 
 
+class _Logits:
+    """A model's logits as they are scored: in float32, without those of a prompt in front."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def __call__(self, input_ids: Any, use_cache: bool) -> Any:
+        found = self.network(input_ids=input_ids, use_cache=use_cache).logits
+        return SimpleNamespace(logits=found[:, -input_ids.shape[1] :].float())
+
+
 def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:
     """Nats per byte: {"domains": {name: ...}, "macro": mean over domains, "all": of all bytes together}."""
+    import torch
+
     from gpu_ops.kernels.causal_lm import CausalLm, find_head
     from gpu_ops.kernels.token_stats import window_stats
 
@@ -110,7 +124,10 @@ def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:
     network.eval()
     longest = int(held.lengths.max())
     budget = EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS
-    lm = CausalLm(network, None, find_head(network), None, 0, longest, budget, device)
+    # The fused head has no float64; the model's own logits have.
+    head = None if next(network.parameters()).dtype == torch.float64 else find_head(network)
+    scored = network if head is not None else _Logits(network)
+    lm = CausalLm(scored, None, head, None, 0, longest, budget, device)
     found = window_stats(lm, np.split(held.tokens, np.cumsum(held.lengths)[:-1]))
     losses = found.sums(found.values["loss"])
     network.train(training)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,39 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.labelled import Examples, Labelled, classes_of, read_labelled
 from gpu_ops.trainer.objective import CausalLmObjective, Objective
 from gpu_ops.trainer.schedule import Schedule
-from gpu_ops.trainer.stream import Stream, Vocabulary, tokenise
+from gpu_ops.trainer.stream import Vocabulary, tokenise
+from gpu_ops.trainer.text_feed import Paced, text_feed
 
 
 @dataclass(frozen=True)
 class Material:
     """What the runs of a comparison read, made once: the key of each content and its path.
 
-    vocab: tokens of the vocabulary, or numbers in a vector. key: of whatever turned documents into this."""
+    vocab: tokens of the vocabulary, or numbers in a vector. key: of whatever turned documents into this.
+    joint: texts for further losses."""
 
     held: tuple[str, str]
     folders: Mapping[str, tuple[str, str]]
     vocab: int
     key: str
     classes: tuple[str, ...] = ()
+    joint: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def gather(config: TrainConfig, folders: Sequence[str], holdout: str, cache: Path) -> Material:
-    """Reads, or takes from the cache, the folders of all arms and the held-out one."""
+def gather(
+    config: TrainConfig, folders: Sequence[str], holdout: str, cache: Path, joint: Iterable[str] = ()
+) -> Material:
+    """Reads, or takes from the cache, the folders of all arms and the held-out one; `joint`: folders that
+    are read as plain text beside them."""
+    material = _gather(config, folders, holdout, cache)
+    texts = sorted(set(joint))
+    if not texts:
+        return material
+    vocabulary = Vocabulary.load(config.tokenizer_folder)
+    return replace(material, joint={folder: tokenise(folder, vocabulary, cache) for folder in texts})
+
+
+def _gather(config: TrainConfig, folders: Sequence[str], holdout: str, cache: Path) -> Material:
     if config.objective == "classification":
         return _gather_labelled(config, folders, holdout, cache)
     vocabulary = Vocabulary.load(config.tokenizer_folder)
@@ -82,7 +97,10 @@ def make_feed(job: Job) -> Feed:
     """The training data in the job's order."""
     if job.config.objective == "classification":
         return Examples(job.tokens, job.classes, job.seed, job.shuffle)
-    return Stream(job.tokens, job.seed, job.shuffle)
+    feed = text_feed(job.tokens, job.seed, job.shuffle, job.config)
+    if job.config.pacing is None:
+        return feed
+    return Paced(feed, job.config.pacing, job.seed, make_schedule(job.config, feed).end)
 
 
 def make_schedule(config: TrainConfig, feed: Feed) -> Schedule:

@@ -27,6 +27,18 @@ def write_array(path: Path, array: np.ndarray) -> None:
     partial.replace(path)
 
 
+def sync(folder: Path, deep: bool = True) -> None:
+    """Waits until the folder's entries, and with `deep` all that is below it, are on the disk: a rename alone
+    may outlive what it renamed when the power fails."""
+    below = sorted(folder.rglob("*"), reverse=True) if deep else []
+    for path in [*below, folder]:
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def content_key(paths: Iterable[Path], *more: str) -> str:
     """32 hex digits of the files' bytes, in order, and of further strings; names do not count."""
     whole = hashlib.blake2b(digest_size=16)

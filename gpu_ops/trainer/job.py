@@ -13,8 +13,8 @@ from gpu_ops.trainer.config import TrainConfig
 @dataclass(frozen=True)
 class Job:
     """One (arm, seed) of a comparison. `tokens` is a path for the feed, `held` one for the evaluation;
-    `untrained`: only to evaluate the model at step 0; vocab: tokens, or numbers in a vector. A result under
-    another `identity` does not count."""
+    `untrained`: only to evaluate the model at step 0; vocab: tokens, or numbers in a vector. joint: paths of
+    the further parts' tokens; probe: one of Passages. A result under another `identity` does not count."""
 
     arm: str
     seed: int
@@ -27,6 +27,8 @@ class Job:
     untrained: bool
     identity: str
     classes: tuple[str, ...] = ()
+    joint: tuple[str, ...] = ()
+    probe: str | None = None
 
     @property
     def name(self) -> str:

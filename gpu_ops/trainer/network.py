@@ -10,19 +10,37 @@ import torch
 from torch import nn
 
 from gpu_ops.kernels.causal_lm import load_network
+from gpu_ops.kernels.document_mask import crosses
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.joint import TwoHeads, with_language_head
+from gpu_ops.trainer.precision import weights_dtype
+from gpu_ops.trainer.tuning import tuned
 
 
 def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequence[str] = ()) -> Any:
-    """The model at step 0, in float32: the checkpoint, or fresh weights drawn from the seed. classes: of a
-    classifier.
+    """The model at step 0, in float32 or float64: the checkpoint, or fresh weights drawn from the seed.
+    classes: of a classifier.
 
     ValueError when the checkpoint's context is shorter than `seq_len` or its vocabulary too small."""
     if config.init is not None and not Path(config.init).is_dir():
         raise FileNotFoundError(f"init: no checkpoint folder {config.init!r}")
     if config.objective == "classification":
-        return build_classifier(config, classes, vocab, seed).to(device)
+        network = build_classifier(config, classes, vocab, seed)
+        if config.joint:
+            network = with_language_head(network, config, vocab, seed)
+    else:
+        network = _language_model(config, vocab, seed)
+    whole = network if isinstance(network, Mlp) else tuned(network, config, seed)
+    if config.activation_checkpointing:
+        _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
+    whole = whole.to(device, weights_dtype(config))
+    if config.boundaries == "keep":
+        _check_boundaries(whole, vocab)
+    return whole
+
+
+def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
     if config.init is None:
         assert isinstance(config.model, LlamaShape)  # TrainConfig sees to it
         network = from_shape(config.model, vocab, config.seq_len, seed)
@@ -34,7 +52,25 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequ
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
         raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
-    return network.to(device)
+    return network
+
+
+def _check_boundaries(network: Any, vocab: int) -> None:
+    """ValueError for a model whose attention crosses documents whatever it is told."""
+    change = crosses(network, vocab)
+    if change is not None:
+        raise ValueError(
+            f"boundaries: keep, but what {type(network).__name__} says of a document depends on the one "
+            f"before it (logits change by {change:.1e} of the largest); take boundaries: cross"
+        )
+
+
+def _checkpoint_activations(network: Any) -> None:
+    """transformers changed the name of what turns it on."""
+    if not network.supports_gradient_checkpointing:
+        raise ValueError(f"{type(network).__name__} has no activation checkpointing; leave it out")
+    enable = getattr(network, "activation_checkpointing_enable", None)
+    (enable or network.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def from_shape(shape: LlamaShape, vocab: int, seq_len: int, seed: int) -> Any:
@@ -52,14 +88,28 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def trained_parameters(network: nn.Module) -> int:
+    """Number of those that learn."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
 def model_bytes(network: nn.Module) -> int:
     """Bytes of the parameters as they lie in memory and on disk."""
     return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
+def bytes_by_dtype(network: nn.Module) -> dict[str, int]:
+    """Bytes of the parameters by their type."""
+    found: dict[str, int] = {}
+    for parameter in network.parameters():
+        name = str(parameter.dtype).removeprefix("torch.")
+        found[name] = found.get(name, 0) + parameter.numel() * parameter.element_size()
+    return found
+
+
 def flops_per_token(network: Any, seq_len: int) -> int:
-    """Floating-point operations to train on one token: 6 N + 12 L d T (Chowdhery et al. 2022, PaLM,
-    appendix B), with full, not causal, attention.
+    """Floating-point operations to train on one token where all is trained (else `flops.cost`): 6 N +
+    12 L d T (Chowdhery et al. 2022, PaLM, appendix B), with full, not causal, attention.
 
     N: the entries of all matrices that are multiplied: no norms, no embedding look-ups, but the
     output layer, also where it is tied to the embedding. L layers, d width of all heads, T tokens. What a
@@ -67,6 +117,7 @@ def flops_per_token(network: Any, seq_len: int) -> int:
     """
     if isinstance(network, Mlp):
         return 6 * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
+    network = network.classifier if isinstance(network, TwoHeads) else network
     text = network.config.get_text_config()
     looked_up = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Embedding))
     matrices = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim >= 2)
@@ -93,7 +144,11 @@ def _once(network: Any) -> int:
     )
 
 
-def head_flops(network: Any) -> int:
-    """Of those, the output layer's."""
+def head_flops(network: Any, learning: bool) -> int:
+    """What the output layer costs a token: forward, and when learning also backward, with its own gradient
+    where it is trained."""
     head = network.get_output_embeddings()
-    return 0 if head is None else 6 * int(head.weight.numel())
+    if head is None:
+        return 0
+    passes = 1 + (1 + head.weight.requires_grad if learning else 0)
+    return 2 * passes * int(head.weight.numel())

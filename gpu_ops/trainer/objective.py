@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from gpu_ops.kernels.document_mask import document_inputs
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.evaluate import HeldOut, evaluate
+from gpu_ops.trainer.precision import wide
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class Logits:
         return Logits(values[place], flat[place], place, shape)
 
     def losses(self) -> torch.Tensor:
-        """(R,) or (R, T) float32 losses, 0 where nothing is learned."""
-        return self._spread(cross_entropy(self.values.float(), self.targets, reduction="none"))
+        """(R,) or (R, T) losses, at least float32, 0 where nothing is learned."""
+        return self._spread(cross_entropy(wide(self.values), self.targets, reduction="none"))
 
     @torch.no_grad()
     def bounds(self) -> torch.Tensor:
         """(R,) the root of each row's summed squared ||softmax - one hot||: the bound of its gradient's
         length (Katharopoulos & Fleuret 2018, section 3.2)."""
-        p = self.values.detach().float().softmax(dim=-1)
+        p = wide(self.values.detach()).softmax(dim=-1)
         others = p.scatter(1, self.targets[:, None], 0.0)  # their sum is 1 - p_y, without its cancellation
         squares = others.sum(dim=-1).square() + others.square().sum(dim=-1)
         return by_row(self._spread(squares)).sqrt()
@@ -82,11 +84,15 @@ class CausalLmObjective(Objective):
     def logits(self, model: Any, batch: Batch, device: str) -> Logits:
         inputs, targets = (torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets))
         place = None if (batch.targets != IGNORED).all() else (targets.flatten() != IGNORED).nonzero()[:, 0]
+        more: dict[str, Any] = {"use_cache": False}
+        if batch.positions is not None:
+            more = document_inputs(torch.from_numpy(batch.positions).to(device))
         with _gathered(model, inputs.shape, place):
-            values = model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
-        if place is None or len(values) != len(place):  # a head that could not be given some places alone
-            return Logits.among(values, targets)
-        return Logits(values, targets.flatten()[place], place, batch.targets.shape)
+            said = model(input_ids=inputs, **more).logits
+        if place is not None and said.shape[:2].numel() == len(place):
+            return Logits(said.flatten(0, 1), targets.flatten()[place], place, batch.targets.shape)
+        # A head that could not be given some places alone; what a prompt says comes before the inputs.
+        return Logits.among(said[:, -inputs.shape[1] :].flatten(0, 1), targets)
 
     def evaluate(self, model: Any, held: HeldOut, device: str) -> dict[str, Any]:
         return evaluate(model, held, device)

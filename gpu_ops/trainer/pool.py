@@ -95,26 +95,16 @@ def _warm_up() -> None:
 
 
 def _run_job(job: Job) -> dict[str, Any]:
-    import torch
+    from gpu_ops.trainer.launch import train_job
 
-    from gpu_ops.trainer.run import train
-
-    torch.set_num_threads(_worker["threads"])
-    device = resolve_device(_worker["device"], _worker["number"])
-    return train(job, device, _worker["events"].put, _worker["stop"].is_set)
+    here = (_worker["device"], _worker["threads"])
+    return train_job(job, *here, _worker["events"].put, _worker["stop"].is_set, _worker["number"])
 
 
 def _run_here(jobs: Sequence[Job], device: str, threads: int, progress: Progress) -> list[dict[str, Any]]:
-    import torch
+    from gpu_ops.trainer.launch import train_job
 
-    from gpu_ops.trainer.run import train
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return [train(job, resolve_device(device, 0), progress) for job in jobs]
-    finally:
-        torch.set_num_threads(before)
+    return [train_job(job, device, threads, progress) for job in jobs]
 
 
 def resolve_device(device: str, number: int) -> str:

@@ -8,18 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer import checkpoint, network
+from gpu_ops.trainer import checkpoint, network, rewind, tuning
 from gpu_ops.trainer.draw import Draw
+from gpu_ops.trainer.early import best, is_over
 from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.joint import Joint
+from gpu_ops.trainer.log import Log
 from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.optim import make_optimizer
+from gpu_ops.trainer.precision import Precision
+from gpu_ops.trainer.probe import Passages, probe
 from gpu_ops.trainer.select.build import build as selector
 from gpu_ops.trainer.select.reference import Reference
 from gpu_ops.trainer.sitting import Sitting
+from gpu_ops.trainer.spikes import Step, Watch
 from gpu_ops.trainer.update import update
-from gpu_ops.trainer.world import Alone
+from gpu_ops.trainer.world import Alone, World
+
+Progress = Callable[[dict[str, Any]], None]
 
 
 class Stopped(Exception):
@@ -29,85 +37,152 @@ class Stopped(Exception):
 def train(
     job: Job,
     device: str,
-    progress: Callable[[dict[str, Any]], None],
+    progress: Progress,
     stop: Callable[[], bool] = lambda: False,
+    world: World | None = None,
 ) -> dict[str, Any]:
-    """Trains, or goes on from the last checkpoint; writes and returns the result.
+    """Trains, or goes on from the last checkpoint; writes and returns the result. With a `world` this is one
+    of the processes that train together, all of which have to call this; its first one writes the files and
+    tells `progress`.
 
-    Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite."""
-    folder = Path(job.folder)
-    run, step = _prepare(job, device)
-    steps = 0 if job.untrained else run.draw.schedule.steps
-    evals = set(job.config.eval_steps(steps))
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-        while step < steps:
-            if stop():
-                raise Stopped(f"{job.name} after step {step}")
-            with run.meter.timing("training"):
-                row = update(run, step)
-            step += 1
-            _log(metrics, {"step": step, **row})
-            progress(_event(run, step, row["loss"]))
-            if step in evals:
-                _log(metrics, _evaluate(run, step))
-            if _checkpoint_due(run, step, evals):
-                metrics.flush()
-                _save(run, step)
-        if not run.curve:
-            _log(metrics, _evaluate(run, step))
-    result = _result(run, step)
-    if not job.untrained:
-        _export_model(run, folder / "model")
-    write_json(folder / "result.json", result)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    Raises Stopped when `stop` says so, FloatingPointError when the loss is no longer finite, or jumps
+    more often than `spikes` has it."""
+    folder, world = Path(job.folder), world or Alone()
+    run, step = _prepare(job, device, world)
+    while _sitting(run, step, progress, stop):
+        before, (run, step) = run, _prepare(job, device, world)
+        run.meter.spent = before.meter.spent  # what was thrown away was paid for
+    result = _result(run)
+    if not job.untrained and _kept(run) == len(run.curve) - 1:
+        _export_model(run, folder)
+    if world.first:
+        write_json(folder / "result.json", result)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    world.wait()
     return result
 
 
-def _prepare(job: Job, device: str) -> tuple[Sitting, int]:
-    """The run at its last checkpoint, or at step 0; what other settings left in the folder goes."""
+def _sitting(run: Sitting, step: int, progress: Progress, stop: Callable[[], bool]) -> bool:
+    """Trains from a step on. True when a spike was found, and the run has to go back; False at its end."""
+    log = Log(run.job, step, run.world.first)
+    try:
+        return _steps(run, step, log, progress, stop)
+    finally:
+        log.close()
+        run.meter.close()
+        run.draw.ahead.close()
+
+
+def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable[[], bool]) -> bool:
+    steps = 0 if run.job.untrained else run.draw.schedule.steps
+    evals = set(run.draw.schedule.eval_steps(run.job.config.evals))
+    saved = step
+    while step < steps and not is_over(run.curve, run.job.config.early_stop):
+        if run.world.any(stop()):
+            raise Stopped(f"{run.job.name} after step {step}")
+        with run.meter.timing("training"):
+            row = update(run, step)
+        step += 1
+        if rewind.found_spike(run, Step(step, row["loss"], tuple(row["batches"])), last=step == steps):
+            return True
+        log.metrics({"step": step, **row})
+        if run.world.first:
+            progress(_event(run, step, row["loss"]))
+        if step in evals:
+            _evaluate(run, step, log)
+            if _is_best(run):
+                _export_model(run, Path(run.job.folder))
+        if _checkpoint_due(run, step, saved, evals):
+            run.meter.settle()
+            log.sync()  # the rows before the checkpoint are not made again
+            _save(run, step)
+            saved = step
+    if not run.curve:
+        _evaluate(run, step, log)
+    run.meter.settle()
+    run.done = step
+    return False
+
+
+def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
+    """The run at its last checkpoint, or at step 0; what other settings left in the folder goes. Batches that
+    made the loss jump are skipped."""
     folder = Path(job.folder)
-    model = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
+    network_ = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
+    meter = Meter(network_, job.config, device)  # which looks at the model before it may be taken apart
+    model = world.wrap(network_)
     feed = make_feed(job)
-    schedule = make_schedule(job.config, feed)
+    schedule, readers = make_schedule(job.config, feed), job.config.data_workers
     run = Sitting(
         job=job,
-        world=Alone(),
+        world=world,
         device=device,
-        network=model,
+        network=network_,
         model=model,
         optimizer=make_optimizer(model, job.config),
-        objective=make_objective(job, model),
-        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps)),
+        objective=make_objective(job, network_),
+        precision=Precision(job.config, device),
+        draw=Draw(feed, schedule, selector(job.config.select, job.seed, schedule.steps), workers=readers),
         held=load_held(job),
-        meter=Meter(model, device),
-        reference=Reference.of(job, model, device),
+        meter=meter,
+        reference=Reference.of(job, network_, device),
+        joint=Joint.of(job, model, network_),
+        probe=None if job.probe is None else Passages.load(job.probe),
+        watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
+    world.wait()  # nobody reads or writes in the folder
+    if world.first:
+        _tidy(folder, job.identity)
+    world.wait()
+    numbers = rewind.skipped(folder)
     state = checkpoint.read_state(folder / "checkpoints")
-    if state is None or state["identity"] != job.identity:
+    if state is not None:
+        _restore(run, state)
+    run.draw.skip({*job.config.skip_batches, *numbers})
+    return run, 0 if state is None else state["step"]
+
+
+def _tidy(folder: Path, identity: str) -> None:
+    """Only what is this run's stays in the folder, and of that only a checkpoint to go on from."""
+    owner = folder / "identity.json"
+    if not owner.exists() or json.loads(owner.read_text("utf-8")) != identity:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        return run, 0
-    arrays = checkpoint.restore(folder / "checkpoints", model, run.optimizer)
+        write_json(owner, identity)
+    checkpoint.clean(folder / "checkpoints")
+    state = checkpoint.read_state(folder / "checkpoints")
+    if state is not None and rewind.looked_at(state["draw"], rewind.skipped(folder)):
+        shutil.rmtree(folder / "checkpoints")
+
+
+def _restore(run: Sitting, state: dict[str, Any]) -> None:
+    folder = Path(run.job.folder) / "checkpoints"
+    arrays = checkpoint.restore(folder, run.network, run.optimizer, run.world)
     run.draw.restore(state["draw"], arrays)
+    tuning.restore(run.network, arrays)
     if run.reference is not None:
         run.reference.restore(arrays)
+    if run.watch is not None:
+        run.watch.restore(state["watch"])
+    run.precision.restore(state["precision"])
     run.curve, run.meter.spent = state["curve"], state["spent"]
-    _truncate(folder / "metrics.jsonl", state["step"])
-    return run, state["step"]
 
 
-def _truncate(path: Path, step: int) -> None:
-    """Drops the rows after a step: they are made again."""
-    rows = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    path.write_text("".join(row for row in rows if json.loads(row)["step"] <= step), "utf-8")
+def _evaluate(run: Sitting, step: int, log: Log) -> None:
+    tokens = run.draw.schedule.tokens_after(step)
+    with run.meter.timing("evaluation"), run.world.whole(run.network):
+        scores = run.objective.evaluate(run.network, run.held, run.device)
+        if run.probe is not None:
+            scores |= probe(run.network, run.probe, run.device)
+    run.curve.append({"tokens": tokens, "flops": run.meter.flops, **scores})
+    log.metrics({"step": step, **run.curve[-1]})
+    log.speed({"step": step, **run.meter.speed(tokens)})
 
 
-def _evaluate(run: Sitting, step: int) -> dict[str, Any]:
-    with run.meter.timing("evaluation"):
-        scores = run.objective.evaluate(run.model, run.held, run.device)
-    point = {"tokens": run.draw.schedule.tokens_after(step), "flops": run.meter.flops, **scores}
-    run.curve.append(point)
-    return {"step": step, **point}
+def _is_best(run: Sitting) -> bool:
+    """Whether the last evaluation is the best one so far, and that one is wanted."""
+    rule = run.job.config.early_stop
+    return rule is not None and rule.keep == "best" and best(run.curve, rule.on) == len(run.curve) - 1
 
 
 def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
@@ -121,38 +196,56 @@ def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
     }
 
 
-def _log(metrics: Any, row: dict[str, Any]) -> None:
-    metrics.write(json.dumps(row) + "\n")
-
-
-def _checkpoint_due(run: Sitting, step: int, evals: set[int]) -> bool:
+def _checkpoint_due(run: Sitting, step: int, saved: int, evals: set[int]) -> bool:
+    """Never while an alarm is pending: the last checkpoint has to be from before a spike."""
     every = run.job.config.checkpoint_every
-    due = step in evals if every is None else step % every == 0
-    return due and step < run.draw.schedule.steps
+    points = evals if every is None else range(saved - saved % every + every, step + 1, every)
+    due = any(saved < point <= step for point in points)
+    pending = run.watch is not None and bool(run.watch.pending)
+    return due and not pending and step < run.draw.schedule.steps
 
 
 def _export_model(run: Sitting, folder: Path) -> None:
-    """The trained model as a Hugging Face folder, tokenizer included."""
-    run.network.save_pretrained(folder)
+    """The trained model as a Hugging Face folder `model`, tokenizer included; an adapter as peft's folder
+    `adapter`, and merged into `model` where that is wanted."""
+    weights = run.world.gathered(run.network)
+    if not run.world.first:
+        return
+    given = {} if weights is None else {"state_dict": weights}
+    trained = run.network
+    if tuning.is_adapted(trained):
+        trained.save_pretrained(folder / "adapter", **given)
+        if not run.job.config.merge:
+            return
+        trained, given = trained.merge_and_unload(), {}
+    trained.save_pretrained(folder / "model", **given)
     if run.job.config.features:
         return
     for name in ("tokenizer.json", "tokenizer_config.json"):
         source = Path(run.job.config.tokenizer_folder) / name
         if source.is_file():
-            (folder / name).write_bytes(source.read_bytes())
+            (folder / "model" / name).write_bytes(source.read_bytes())
 
 
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
-    arrays = {**arrays, **(run.reference.state() if run.reference is not None else {})}
-    state = {"identity": run.job.identity, "step": step, "draw": draw}
-    state |= {"curve": run.curve, "spent": run.meter.spent}
-    folder = Path(run.job.folder) / "checkpoints"
-    checkpoint.save(folder, step, run.network, run.optimizer, state, arrays)
+    followed = {} if run.reference is None else run.reference.state()
+    state = {
+        "identity": run.job.identity,
+        "step": step,
+        "draw": draw,
+        "precision": run.precision.state(),
+        "watch": [] if run.watch is None else run.watch.state(),
+        "curve": run.curve,
+        "spent": run.meter.spent,
+    }
+    folder, kept = Path(run.job.folder) / "checkpoints", run.job.config.checkpoints_kept
+    arrays = {**arrays, **followed, **tuning.state(run.network)}
+    checkpoint.save(folder, step, run.network, run.optimizer, state, arrays, run.world, kept)
 
 
-def _result(run: Sitting, step: int) -> dict[str, Any]:
-    tokens = run.draw.schedule.tokens_after(step)
+def _result(run: Sitting) -> dict[str, Any]:
+    tokens = run.draw.schedule.tokens_after(run.done)
     return {
         "identity": run.job.identity,
         "arm": run.job.arm,
@@ -160,5 +253,15 @@ def _result(run: Sitting, step: int) -> dict[str, Any]:
         "tokens": tokens,
         "corpus_tokens": run.draw.feed.corpus_tokens,
         "curve": run.curve,
+        "spikes": rewind.spikes(Path(run.job.folder)),
+        "steps": run.done,
+        "stopped": not run.job.untrained and run.done < run.draw.schedule.steps,
+        "kept": _kept(run),
         **run.meter.result(tokens),
     }
+
+
+def _kept(run: Sitting) -> int:
+    """The number of the evaluation of the model that is exported."""
+    rule = run.job.config.early_stop
+    return best(run.curve, rule.on) if rule is not None and rule.keep == "best" else len(run.curve) - 1

@@ -99,7 +99,9 @@ class Stream:
 
     unit: Literal["tokens", "rows"] = "tokens"
 
-    def __init__(self, path: str, seed: int, shuffle: bool) -> None:
+    def __init__(self, path: str, seed: int, shuffle: bool, row: int | None = None) -> None:
+        """row: the length whose rows have numbers of their own; any, where it is None."""
+        self.row = row
         self.ids = np.memmap(f"{path}.ids", np.int32, "r")
         ends = np.load(f"{path}.ends.npy")
         self._lengths = np.diff(ends, prepend=0)
@@ -130,9 +132,19 @@ class Stream:
         inputs, targets = (part.reshape(rows, seq_len) for part in (tokens[:-1], tokens[1:]))
         return Batch(inputs, targets, self._rows(start, rows, seq_len))
 
+    def blocks(self, seq_len: int) -> int:
+        """How many whole rows of that length an epoch has, with their targets."""
+        return (len(self.ids) - 1) // seq_len
+
+    def sequences(self, numbers: np.ndarray, seq_len: int) -> Batch:
+        """Rows by number, in the order of the first epoch."""
+        tokens = np.stack([self.read(int(n) * seq_len, seq_len + 1) for n in numbers]).astype(np.int64)
+        rows = np.full(len(numbers), -1) if self.row not in (None, seq_len) else numbers
+        return Batch(tokens[:, :-1], tokens[:, 1:], rows)
+
     def _rows(self, start: int, rows: int, seq_len: int) -> np.ndarray:
         """Blocks of documents in file order are the same in every epoch where they divide it."""
-        if self.shuffle or len(self.ids) % seq_len or start % seq_len:
+        if self.shuffle or len(self.ids) % seq_len or start % seq_len or self.row not in (None, seq_len):
             return np.full(rows, -1, np.int64)
         return (start // seq_len + np.arange(rows)) % (len(self.ids) // seq_len)
 

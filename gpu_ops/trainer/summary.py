@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 RANDOM = "random"  # the arm that the others are compared with
+# What points of a curve may have beside their losses, in the same form.
+BESIDE = ("accuracy", "memorised", "memorised_loss")
 Result = dict[str, Any]
 
 
@@ -23,14 +25,9 @@ def point_spread(points: Sequence[Result]) -> Result:
     return {
         "tokens": points[0]["tokens"],
         **_spreads(points),
-        **({"accuracy": _accuracies(points)} if "accuracy" in points[0] else {}),
+        **{name: _spreads([point[name] for point in points]) for name in BESIDE if name in points[0]},
+        **({"macro_f1": spread([p["macro_f1"] for p in points])} if "macro_f1" in points[0] else {}),
     }
-
-
-def _accuracies(points: Sequence[Result]) -> Result:
-    parts = [point["accuracy"] for point in points]
-    macro_f1 = spread([point["macro_f1"] for point in points])
-    return {**_spreads(parts), "macro_f1": macro_f1}
 
 
 def _spreads(parts: Sequence[Result]) -> Result:
@@ -42,26 +39,34 @@ def _spreads(parts: Sequence[Result]) -> Result:
 
 
 def arm_summary(results: Sequence[Result]) -> Result:
-    """An arm's curve; `repeats`: how often its corpus was seen, per seed (1.0 is one epoch)."""
-    curve = [point_spread(points) for points in zip(*(r["curve"] for r in results), strict=True)]
+    """An arm's curve, as far as all seeds came, and the evaluations of the models that were kept; `repeats`:
+    how often its corpus was seen, per seed (1.0 is one epoch); `steps`: after which each run ended."""
+    curve = [point_spread(points) for points in zip(*(r["curve"] for r in results), strict=False)]
     return {
         "seeds": [result["seed"] for result in results],
         "curve": curve,
-        "final": curve[-1],
+        "final": point_spread([final(result) for result in results]),
+        "steps": [result.get("steps") for result in results],
         "corpus_tokens": [result["corpus_tokens"] for result in results],
         "repeats": [result["tokens"] / result["corpus_tokens"] for result in results],
     }
 
 
+def final(result: Result) -> Result:
+    """The evaluation of the model that was kept: the last one, or the best where a run stops early."""
+    found: Result = result["curve"][result.get("kept", -1)]
+    return found
+
+
 def paired(arms: Mapping[str, Sequence[Result]], what: str | None = None) -> Result:
     """Each arm's final loss minus random's on the same seed, by domain, with macro and all: nats per byte (or
     per row that is classified), negative is better. The standard error is over seeds; what the seeds share is
-    not in it. what: "accuracy" for the differences of that, where positive is better."""
+    not in it. what: one of BESIDE for the differences of that; of accuracy, positive is better."""
     finals = {name: [_flat(result, what) for result in results] for name, results in arms.items()}
     if RANDOM not in arms or not finals[RANDOM][0]:
         return {}
     base = finals[RANDOM]
-    better = {"higher is better": True} if what else {}
+    better = {"higher is better": True} if what == "accuracy" else {}
     return {
         name: {
             key: {**_difference([found[key] for found in results], [b[key] for b in base]), **better}
@@ -73,11 +78,9 @@ def paired(arms: Mapping[str, Sequence[Result]], what: str | None = None) -> Res
 
 
 def _flat(result: Result, what: str | None) -> dict[str, float]:
-    final = result["curve"][-1]
-    final = final.get(what) if what else final
-    if final is None:
-        return {}
-    return {**final["domains"], "macro": final["macro"], "all": final["all"]}
+    found = final(result)
+    found = found.get(what, {}) if what else found
+    return {**found["domains"], "macro": found["macro"], "all": found["all"]} if found else {}
 
 
 def _difference(values: Sequence[float], base: Sequence[float]) -> Result:
@@ -88,19 +91,34 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> Result:
 
 
 def resources(results: Sequence[Result]) -> Result:
-    """Sums over the runs (flops, seconds, cpu_seconds), means (tokens_per_s) and the largest peaks."""
+    """Sums over the runs (flops, seconds, energy), means (speeds) and the largest peaks."""
     return {
         "parameters": results[0]["parameters"],
         "model_bytes": results[0]["model_bytes"],
         "runs": len(results),
         "tokens": sum(result["tokens"] for result in results),
+        "bytes_by_dtype": results[0]["bytes_by_dtype"],
         "flops": sum(result["flops"] for result in results),
-        "tokens_per_s": float(np.mean([result["tokens_per_s"] for result in results])),
+        "looking_flops": sum(result["looking_flops"] for result in results),
+        **{
+            name: _mean(results, name) for name in ("tokens_per_s", "step_seconds", "step_seconds_p95", "mfu")
+        },
+        **{name: _sum(results, name) for name in ("kwh", "kg_co2e")},
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
         "peak_gpu_bytes": max(result["peak_gpu_bytes"] for result in results),
         "seconds": sum(result["seconds"] for result in results),
         "cpu_seconds": sum(result["cpu_seconds"] for result in results),
     }
+
+
+def _mean(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _sum(results: Sequence[Result], name: str) -> float | None:
+    known = [result[name] for result in results if result[name] is not None]
+    return float(np.sum(known)) if known else None
 
 
 def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:
@@ -113,6 +131,9 @@ def warnings(arms: Mapping[str, Sequence[Result]]) -> list[str]:
                 f"{name}: {fewest['corpus_tokens']:,} tokens for a budget of {fewest['tokens']:,}: repeated "
                 f"{fewest['tokens'] / fewest['corpus_tokens']:.2f} times"
             )
+    early = [name for name, results in arms.items() if any(r.get("stopped") for r in results)]
+    if early:
+        found.append(f"runs of {', '.join(early)} stopped early, so that arms differ in what they trained on")
     if RANDOM not in arms:
         found.append(f"no arm is called {RANDOM!r}, so there are no paired differences")
     if any(len(results) < 2 for results in arms.values()):

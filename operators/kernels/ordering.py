@@ -34,6 +34,12 @@ def float32_order(x: npt.NDArray[np.floating[Any]]) -> UInt32s:
     return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
 
 
+def order_float32(order: UInt32s) -> npt.NDArray[np.float32]:
+    """(n,) the numbers that `float32_order` turned into these, rounded to float32."""
+    top = order >> np.uint32(31)
+    return np.where(top, order & np.uint32((1 << 31) - 1), ~order).view(np.float32)
+
+
 def unit_order(x: npt.NDArray[np.float64]) -> UInt64s:
     """(n,) fixed-point uint64 of numbers in [0, 1], never descending: 0 -> 0, 1 -> 2**64 - 1."""
     inside = x < 1.0

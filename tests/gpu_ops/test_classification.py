@@ -163,7 +163,7 @@ def test_the_loss_is_transformers_own_and_padding_does_not_change_it(folders, tm
     job = job_of(folders, fields, tmp_path)
     model = network.build(fields, job.vocab, 0, "cpu", job.classes).eval()
     batch = make_feed(job).batch(0, 6, 24)
-    losses = make_objective(job, model).losses(model, batch, "cpu")
+    losses = make_objective(job, model).logits(model, batch, "cpu").losses()
     for row in range(6):
         ids = torch.from_numpy(batch.inputs[row : row + 1, : batch.lengths[row]])
         want = model(input_ids=ids, labels=torch.tensor([batch.targets[row]])).loss
@@ -174,7 +174,8 @@ def test_scores_are_the_length_of_softmax_minus_one_hot(folders, tmp_path):
     job = job_of(folders, vectors(), tmp_path)
     model = network.build(vectors(), job.vocab, 0, "cpu", job.classes).eval()
     batch = make_feed(job).batch(0, 8, 1)
-    losses, bounds = make_objective(job, model).scores(model, batch, "cpu")
+    said = make_objective(job, model).logits(model, batch, "cpu")
+    losses, bounds = said.losses(), said.bounds()
     logits = model(torch.from_numpy(batch.inputs))
     for row, target in enumerate(batch.targets):
         one = logits[row].detach().requires_grad_()
@@ -199,8 +200,8 @@ def test_the_evaluation_is_by_domain(folders, tmp_path, fields):
     got = objective.evaluate(model, held, "cpu")
     assert model.training == network.build(fields, job.vocab, 0, "cpu", job.classes).training
     batch = held.take(np.arange(held.size), 24)
-    losses, _ = objective.scores(model.eval(), batch, "cpu")
-    inputs = objective._logits(model, batch, "cpu").argmax(dim=-1).numpy()
+    said = objective.logits(model.eval(), batch, "cpu")
+    losses, inputs = said.losses().detach(), said.values.argmax(dim=-1).numpy()
     domains = np.array([row["domain"] for row in rows_of(21, 1)])
     for name in ("d0", "d1"):
         here = domains == name

@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.ordering import float32_order, float64_order, order_float64, unit_order
+from operators.kernels.ordering import (
+    float32_order,
+    float64_order,
+    order_float32,
+    order_float64,
+    unit_order,
+)
 
 FLOATS = st.lists(st.floats(allow_nan=False), min_size=1, max_size=50)
 
@@ -45,3 +51,10 @@ def test_ends() -> None:
 def test_numbers_come_back_from_their_order(values: list[float]) -> None:
     x = np.array(values)
     np.testing.assert_array_equal(order_float64(float64_order(x)), x)
+
+
+@given(FLOATS)
+def test_float32_numbers_come_back_from_their_order(values: list[float]) -> None:
+    with np.errstate(over="ignore"):
+        x = np.array(values).astype(np.float32)
+    np.testing.assert_array_equal(order_float32(float32_order(x)), x)

@@ -51,7 +51,10 @@ def written(folder: Path, what: str, label: str = "kind") -> Path:
     return folder / "run.yaml"
 
 
-@pytest.mark.parametrize("what", [VECTORS, TEXTS])
+JOINT = f"{TEXTS}\n  joint: [{{weight: 0.2}}, {{input: random, weight: 0.2, batch_size: 2}}]"
+
+
+@pytest.mark.parametrize("what", [VECTORS, TEXTS, JOINT])
 def test_arms_learn_labels_from_columns_of_the_source_and_of_nodes(tmp_path: Path, what: str) -> None:
     config = load_config(written(tmp_path, what))
     made = run(config, RunOptions(workers=1, device="cpu"), Progress(quiet=True))
@@ -72,6 +75,7 @@ def test_arms_learn_labels_from_columns_of_the_source_and_of_nodes(tmp_path: Pat
     ("what", "label", "message"),
     [
         (VECTORS, "species", "label: kind is no column of the documents of holdout"),
+        (JOINT.replace("input: random", "input: other"), "kind", "joint: no node 'other' to read"),
         (VECTORS.replace("embedding", "vector"), "kind", "features: vector is no column of the documents"),
         (VECTORS.replace("embedding", "domain"), "kind", "features: domain is .*, not lists of numbers"),
     ],

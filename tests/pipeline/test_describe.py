@@ -73,6 +73,7 @@ def test_schema_takes_what_an_operator_takes(validator: Any) -> None:
         {"nodes": {"a": {"op": "importance", "score": "x", "keep_tokens": "150k"}}},
         {"nodes": {"a": {"op": "importance", "score": "x", "keep_tokens": "${N}"}}},
         {"export": [{"path": "o", "file_bytes": "1.5GB"}, {"path": "p", "format": "index"}]},
+        {"export": {"path": "o", "format": "packed", "tokenizer": "m", "seq_len": "2k", "window": "10k"}},
         {"train": {"input": "a", "init": "m", "tokens": "150k", "compare": ["random"], "seeds": [1, 2]}},
     ],
 )
@@ -93,6 +94,8 @@ def test_schema_takes_good_configs(validator: Any, change: dict[str, Any]) -> No
         {"nodes": {"a": {"op": "importance", "score": "x", "keep_tokens": "many"}}},
         {"nodes": {"a": {"op": "exact_dedup", "resources": {"worker": 1}}}},
         {"export": {"path": "o", "format": "csv"}},
+        {"export": {"path": "o", "format": "packed", "tokenizer": "m"}},
+        {"export": {"path": "o", "seq_len": 512}},
         {"source": {"path": "x", "schema_": {}}},
         {"train": {"input": "a", "tokns": 3}},
         {"train": {"input": "a", "trainer": {}}},

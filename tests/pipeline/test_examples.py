@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
@@ -25,13 +26,18 @@ def test_an_example_can_be_planned(example: Path, tmp_path: Path, capsys: pytest
 
 def exported(name: str, folder: Path) -> list[dict[str, Any]]:
     """The rows that a copy of the example exports; the repository stays as it is."""
+    files = ran(name, folder).glob("*.jsonl.zst")
+    tables = [pa.json.read_json(pa.input_stream(file, compression="zstd")) for file in sorted(files)]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def ran(name: str, folder: Path) -> Path:
+    """The folder to which a copy of the example exports."""
     (folder / "examples").mkdir()
     example = shutil.copy(CONFIGS / "examples" / f"{name}.yaml", folder / "examples")
     (folder / "quickstart").symlink_to(CONFIGS / "quickstart")
     assert main(["run", str(example), "--store", str(folder / "store"), "--plain"]) == 0
-    files = sorted((folder / "examples" / f"out-{name}").glob("*.jsonl.zst"))
-    tables = [pa.json.read_json(pa.input_stream(file, compression="zstd")) for file in files]
-    return [row for table in tables for row in table.to_pylist()]
+    return folder / "examples" / f"out-{name}"
 
 
 @pytest.mark.slow
@@ -52,3 +58,47 @@ def test_select_chooses_in_every_cluster(tmp_path: Path) -> None:
     assert {row["clusters.cluster"] for row in rows} == set(range(8))
     assert sum(row["chosen.weight"] for row in rows) == pytest.approx(2549)
     assert sorted(row["chosen.rank"] for row in rows) == list(range(127))
+
+
+@pytest.mark.slow
+def test_packed_cuts_only_what_is_longer_than_a_sequence(tmp_path: Path) -> None:
+    rows = pq.read_table(ran("packed", tmp_path)).to_pylist()
+    size: dict[int, int] = {}
+    for uid, length in ((u, n) for row in rows for u, n in zip(row["uids"], row["lengths"], strict=True)):
+        size[uid] = size.get(uid, 0) + length
+    assert len(size) == 2815  # 2,832 without 17 copies
+    for row in rows:
+        for uid, start, length in zip(row["uids"], row["starts"], row["lengths"], strict=True):
+            assert length == min(512, size[uid] - start)
+    assert sum(size.values()) > 0.99 * 512 * len(rows)
+    quarter = len(rows) // 4
+    first, last = (
+        max(size[u] for row in some for u in row["uids"]) for some in (rows[:quarter], rows[-quarter:])
+    )
+    assert first < last
+
+
+@pytest.mark.slow
+def test_difficulty_orders_by_a_formula_of_ranks(tmp_path: Path) -> None:
+    rows = exported("difficulty", tmp_path)
+    assert len(rows) == 300
+    for rank in ("rank_rare.rank", "rank_loss.rank"):
+        assert sorted(row[rank] for row in rows) == list(range(300))
+    hard = np.array([row["hardness.value"] for row in rows])
+    share = [(row["rank_rare.rank"] + 2 * row["rank_loss.rank"] + 1.5) / 900 for row in rows]
+    usual = np.array([row["tokens.tokens"] >= 200 for row in rows])
+    assert hard[usual] == pytest.approx(np.array(share)[usual], abs=0.03)  # ties have one percentile
+    assert (hard[~usual] == 1).all()
+    assert hard[:30].mean() < hard[-30:].mean()
+
+
+@pytest.mark.slow
+def test_curriculum_goes_through_buckets_of_difficulty(tmp_path: Path) -> None:
+    rows = exported("curriculum", tmp_path)
+    loss = np.array([row["surprise.loss_per_byte"] for row in rows])
+    assert len(rows) == 400
+    bucket = np.array([row["buckets.order"] * 5 // 2**64 for row in rows])
+    found = [loss[bucket == k] for k in range(5)]
+    assert all(70 < len(one) < 90 for one in found)
+    assert all(max(found[k]) < min(found[k + 1]) for k in range(4))
+    assert all((np.diff(one) < 0).mean() > 0.3 for one in found)  # shuffled within

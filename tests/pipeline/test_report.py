@@ -84,10 +84,28 @@ def trained(arms: dict[str, float], seeds: int = 3) -> dict[str, Any]:
                 points.append({"tokens": tokens, "domains": domains, "macro": mean, "all": mean})
             run = {"arm": name, "seed": seed, "curve": points, "tokens": 1000, "corpus_tokens": 500}
             costs = dict.fromkeys(
-                ("parameters", "model_bytes", "flops", "tokens_per_s", "seconds", "cpu_seconds"), 1e6
+                (
+                    "parameters",
+                    "model_bytes",
+                    "flops",
+                    "looking_flops",
+                    "tokens_per_s",
+                    "seconds",
+                    "cpu_seconds",
+                ),
+                1e6,
             )
+            costs |= {
+                "step_seconds": 0.004,
+                "step_seconds_p95": 0.006,
+                "mfu": 0.412,
+                "kwh": 0.02,
+                "kg_co2e": None,
+            }
             results.setdefault(name, []).append(
-                run | costs | {"peak_memory_bytes": 10**9, "peak_gpu_bytes": 0}
+                run
+                | costs
+                | {"peak_memory_bytes": 10**9, "peak_gpu_bytes": 0, "bytes_by_dtype": {"float32": 10**6}}
             )
     first = next(iter(results.values()))
     return {
@@ -148,6 +166,7 @@ def test_says_what_was_measured(run: dict[str, Any]) -> None:
         "−20 too_short", "−2 quarantined", "from loss and fuzzy", "1 inner part",  # the funnel
         "58 rows with a value; 0 to 25, mean 8; 2 null, infinite or NaN",
         "similarity 0.93", "70.0 % 90.0 % 70 45 64.3 %", "exact: {op: exact_dedup}",
+        "float32 1.00 MB", "0.004 s", "41.2 %", "kWh",  # what training took
         "repeated 2.00 times", "Passes over its documents 2.00 2.00 2.00",
     ):  # fmt: skip
         assert said in words, said

@@ -127,6 +127,8 @@ def test_the_size_of_a_row_is_a_function_of_its_values() -> None:
     batch = pa.record_batch({"text": ["abc", None, "", "x"], "n": [1, None, 2, 3], "tags": tags})
     assert row_bytes(batch).tolist() == [11 + 8 + 8 + 18, 8 + 8 + 8, 8 + 8 + 8, 9 + 8 + 8 + 9]
     assert row_bytes(batch.slice(2)).tolist() == [24, 34]
+    ids = pa.FixedSizeListArray.from_arrays(pa.array(range(12), pa.int32()), 3)
+    assert row_bytes(pa.record_batch({"ids": ids}).slice(1)).tolist() == [8 + 3 * 4] * 3
     nested = pa.record_batch({"m": pa.array([{"a": "xy"}, None])})
     assert row_bytes(nested).tolist() == [18, 16]
 

@@ -1,4 +1,4 @@
-"""The memorisation study plants what it says, and counts what a model emits as transformers generates it."""
+"""The memorisation study plants what it says, and asks for it as a model meets it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from gpu_ops.trainer.stream import Vocabulary
 from workflows import memorisation
-from workflows.memorisation import CONTINUED, PASSAGES, PROMPT, Passage
+from workflows.memorisation import PASSAGES, Passage
 
 WORDS = 60
 
@@ -90,35 +86,9 @@ def test_every_passage_is_there_so_many_times() -> None:
     assert memorisation.plant(passages, base, repeats=9) == rows
 
 
-def test_regurgitation_is_what_transformers_generates(tmp_path: Path) -> None:
-    """A model of random weights, passages made of its own greedy continuations, and one word changed."""
-    vocab = {"<s>": 0, **{f"w{k}": k + 1 for k in range(WORDS)}}
-    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<s>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
-    torch.manual_seed(3)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    shape |= {"vocab_size": WORDS + 1, "max_position_embeddings": 64}
-    network = LlamaForCausalLM(LlamaConfig(**shape, bos_token_id=None, eos_token_id=None)).eval()
-    network.save_pretrained(tmp_path)
-    prompts = np.random.default_rng(0).integers(1, WORDS + 1, size=(12, PROMPT - 1))
-    passages, expected = [], []
-    for number, prompt in enumerate(prompts):
-        ids = torch.tensor([[0, *prompt.tolist()]])
-        made = network.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=CONTINUED
-        )[0, 1:].tolist()
-        if 0 in made:  # the beginning cannot be written as a word
-            continue
-        words = [f"w{k - 1}" for k in made]
-        if number % 3 == 0:
-            words[-1] = "w1" if words[-1] != "w1" else "w2"
-        passages.append(Passage(" ".join(words), hidden=number % 2 == 0))
-        expected.append(number % 3 != 0)
-    assert {True, False} == set(expected)
-    vocabulary = Vocabulary.load(str(tmp_path))
-    assert memorisation.regurgitated(tmp_path, vocabulary, passages) == expected
+def test_hidden_passages_are_asked_for_after_a_paragraph() -> None:
+    rows = memorisation.asked([Passage("one", hidden=False), Passage("two", hidden=True)])
+    assert rows == [{"text": "one", "domain": "whole"}, {"text": "\n\ntwo", "domain": "hidden"}]
 
 
 def arm(whole: list[float], hidden: list[float], loss: list[float]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -217,6 +217,15 @@ def write_curves(
 ) -> None:
     """A page of curves alone."""
     view = {"forests": [], "panels": list(panels), "legend": list(legend.items()), "texts": []}
+    save(file, _page().render(title=title, about=about, **view))
+
+
+def write_forests(
+    file: Path, title: str, about: str, forests: Sequence[tuple[str, Forest]], text: str
+) -> None:
+    """A page of differences alone, each with a title of its own."""
+    named = [replace(one, title=name) for name, one in forests]
+    view = {"forests": named, "panels": [], "legend": [], "texts": [text]}
     save(file, _page().render(title=title, about=about, **view))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.select.recent import Ring
 from gpu_ops.trainer.select.selector import LOSS, NOTHING, Arrays, Chosen, Floats, Scores, Selector
-from operators.kernels.pacing import competence
+from operators.kernels.pacing import Pacing
 
 Weights = Literal["hard", "linear", "logarithmic", "mixture"]
 
@@ -64,8 +64,8 @@ class SelfPaced(Selector):
         """Of the last losses that are learned from in this step."""
         if self._steps < self.warmup:
             return 1.0
-        t = np.array([min(1.0, (self._steps - self.warmup) / max(1, self.grow))])
-        return float(self.cap * competence(t, min(1.0, self.start / self.cap), self.power)[0])
+        t = (self._steps - self.warmup) / max(1, self.grow)
+        return float(Pacing(kind="competence", start=self.start, power=self.power).values(t, self.cap))
 
     def wants(self, batch: Batch) -> frozenset[str]:
         return NOTHING if self.own else LOSS

@@ -1,0 +1,77 @@
+"""`tamis train`: a recipe on a folder, its errors with their places, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import cli
+
+STORIES = Path(__file__).parents[2] / "configs/quickstart/stories260K"
+RECIPE = """\
+data: data
+holdout: held
+out: out
+init: {init}
+tokens: 512
+seq_len: 16
+batch_size: 4
+evals: 1
+lr: 0.0005
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    for name, text in (("data", "A dog saw a cat and ran. "), ("held", "A cat ran home. ")):
+        (tmp_path / name).mkdir()
+        pq.write_table(
+            pa.table({"text": [text * 8] * 4, "domain": list("abab")}), tmp_path / name / "a.parquet"
+        )
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(init=STORIES))
+    return tmp_path / "recipe.yaml"
+
+
+def test_trains_and_says_what_came_of_it(recipe, capsys):
+    assert cli.main(["train", str(recipe), "--set", "seeds=[3]", "--plain"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads((recipe.parent / "out/model-3/result.json").read_text())
+    before, after = (
+        json.loads((recipe.parent / "out/compare.json").read_text())["baseline"],
+        result["curve"][-1],
+    )
+    for domain in "ab":
+        assert f"{domain:<26} {before['domains'][domain]:8.4f} {after['domains'][domain]:8.4f}" in out
+    assert after["all"] < before["all"]
+    assert (recipe.parent / "out/model-3/model/config.json").exists()
+    assert "8 steps" in err
+    assert "rows" not in err
+
+
+def test_a_second_time_takes_what_is_there(recipe, capsys):
+    assert cli.main(["train", str(recipe)]) == 0
+    first = capsys.readouterr()
+    assert cli.main(["train", str(recipe)]) == 0
+    second = capsys.readouterr()
+    assert second.out == first.out
+    assert "steps" not in second.err
+
+
+def test_what_is_wrong_is_told_with_its_line(recipe, capsys):
+    recipe.write_text(recipe.read_text().replace("out: out\n", "").replace("seq_len: 16", "seq_lem: 16"))
+    assert cli.main(["train", str(recipe)]) == 2
+    err = capsys.readouterr().err
+    assert "recipe.yaml:5: train has no key 'seq_lem'; did you mean 'seq_len'?" in err
+    assert "needs the field 'out'" in err
+    assert cli.main(["train", str(recipe.parent / "none.yaml")]) == 2
+    assert "give the path of a YAML file" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_trained_on(recipe, capsys):
+    (recipe.parent / "data/a.parquet").unlink()
+    assert cli.main(["train", str(recipe)]) == 3
+    assert "no data file; expected *.parquet" in capsys.readouterr().err
