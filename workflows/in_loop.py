@@ -4,8 +4,8 @@
 
 For each table (columns text and label; without embeddings MiniLM makes them) and each seed, a layer of 128
 over the embeddings is trained on 2,000 rows for 800 steps of 32, by uniform sampling and with each selection;
-`redundant` has 200 of the first table's rows ten times each. For each FILE (column text) a
-small Llama is trained from scratch, with AutoAssist, masks and the bound on top.
+`redundant` has 200 of the first table's rows ten times each. For each FILE (column text) a small Llama is
+trained from scratch, with AutoAssist, masks and the bound on top.
 
 Measures, as differences to uniform sampling on the same seed (its data, first weights and order) with
 standard errors: `speed`, uniform's cost (floating-point operations, every extra forward pass included) to
@@ -14,6 +14,21 @@ where it never did (with the loss of the last step, half of the runs that differ
 error on held-out rows at uniform's cost, and after as many trained rows. The learning rate is constant, so
 that no arm is judged in the middle of a decay. Controls: uniform sampling with another order and other
 weights, and placebos, whose scores belong to other rows.
+
+Found (subjectivity, sentence_polarity, banking77; 5 seeds, 480 CPU-seconds): nothing is cheaper on two of
+them. Speed: gradient bound .79 +- .01, and 1 and 1 where tau stays below 2 (1.4, 1.3) and it off; biased loss
+.53, .45, .45; selective backprop, beta 1, .87, .77, .55, beta 2 .80, .51, .42, stale 1.08 +- .01, .88, .76;
+on redundant rows .62, .50 and .87. Their placebos: .58 of selective backprop, 0 of the bound: the scores do
+say something, at a price that they do not earn. After as many trained rows, at more cost, selective backprop
+errs less on banking77 (.160 and .159 against .179 +- .006), not elsewhere; the biased loss (k .5) -.005 +-
+.002 there, +.004 and +.009 on the others. AutoAssist keeps .97, .96 and .86 of the rows, as many as its
+placebo: losses of classifiers are so skewed that hardly one lies below the mean minus a deviation; speed .98
+to 1.01. Controls were off on banking77 (random again, error -.0098 +- .0027): take .01 for noise there.
+
+Language model (package descriptions, 100,000 tokens, 120 CPU-seconds): tau 1.00. AutoAssist keeps .89, its
+AUC is .79, of which losses that fall over time give .62 (placebo); with 70 % of the tokens it loses 3.4 %, as
+random rows do. A random 60 % of the targets costs .91 and loses .058 +- .014 nats a byte, the lowest 60 %
+.56.
 """
 
 from __future__ import annotations

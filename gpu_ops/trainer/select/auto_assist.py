@@ -30,6 +30,11 @@ class AutoAssist(Selector):
     which estimates that of all rows; without it, as in the paper, the objective leans towards what is hard.
     `auc` in the log: how well p, from before a row was trained on, told whether its loss would be above the
     median of the last ones; of rows that stayed.
+
+    What to expect: no saving. A classifier's losses are so skewed that few lie below the mean minus a
+    deviation: .97, .96 and .86 of the rows stay on three text sets, as many as with a placebo. Of a language
+    model's rows .89 stay; with 70 % of the tokens it loses 3.4 %, just as random rows do
+    (`workflows/in_loop.py`).
     """
 
     def __init__(

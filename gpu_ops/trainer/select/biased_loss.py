@@ -22,8 +22,9 @@ class BiasedLoss(Selector):
     nothing is spent on those; rows that were never seen count as the mean of the others. With `cap` rows
     above that percentile of the candidates' losses are never drawn.
 
-    What to expect: k < 1 optimises another objective and never reached uniform sampling's training loss; test
-    errors of .105 against .107 and .138 against .147 where labels are right.
+    What to expect: k < 1 optimises another objective. Of uniform sampling's speed to a training loss half
+    (`workflows/in_loop.py`); after as many trained rows, a third of those that were looked at, test errors of
+    -.005 +- .002, +.004 and +.009 against uniform's on three text sets with right labels.
     """
 
     def __init__(

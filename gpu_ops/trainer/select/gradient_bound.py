@@ -23,8 +23,9 @@ class GradientBound(Selector):
     With `cap` rows above that percentile of the candidates' losses are never drawn, and what is unbiased is
     the gradient of the others.
 
-    What to expect: tau grows from 1 to 18 as a classifier learns, and yet uniform sampling's final training
-    loss was reached at 1.00 to 1.12 times its cost; on language models tau stays below 1.02, and it off.
+    What to expect: little. Of three text sets under a small classifier (`workflows/in_loop.py`) tau passed 2
+    on one, where a training loss of uniform sampling's was reached at .79 of its speed, all costs counted; on
+    the two others, and on a language model (tau 1.00), it stays off and costs nothing.
     """
 
     def __init__(self, seed: int, min_tau: float, momentum: float, cap: float | None) -> None:

@@ -22,9 +22,11 @@ class SelectiveBackprop(Selector):
     batch is looked at anew when one of its rows has none or has used it n times. With `cap` rows above that
     percentile of the ring are never kept.
 
-    What to expect: not the 3.5 times that the paper has. Uniform's final training loss was reached at 1.06
-    (beta 1) and 1.19 (beta 2) times its cost on one text set, at 1.27 where every text is there ten times,
-    not at all on another.
+    What to expect: not the 3.5 times that the paper has. Of uniform sampling's speed to a training loss .87,
+    .77 and .55 (beta 1), .80, .51 and .42 (beta 2), 1.08, .88 and .76 (beta 1, a loss for three visits) on
+    three text sets, .62, .50 and .87 where every text is there ten times (`workflows/in_loop.py`). After as
+    many trained rows, twice or three times as many looked at, test errors of .160 against .179 on the set
+    with 77 classes, and no difference or harm on the others.
     """
 
     def __init__(self, seed: int, beta: float, ring: int, reuse: int, cap: float | None) -> None:

@@ -282,7 +282,8 @@ def test_the_meter_counts_what_torch_counts(keep) -> None:
     model, batch = model_and_batch()
     batch = masked(batch, keep) if keep < 1 else batch
     model.set_attn_implementation("eager")
-    meter = Meter(model, "cpu")
+    config = TrainConfig(init="x", tokens=1)
+    meter = Meter(model, config, "cpu")
     with FlopCounterMode(display=False) as counter:
         CausalLmObjective().logits(model, batch, "cpu").losses().sum().backward()
     meter.trained(batch)

@@ -25,7 +25,7 @@ def test_every_row_is_chosen_alike() -> None:
 
 def test_weights_by_own_losses_are_dealt_too() -> None:
     def fresh() -> Placebo:
-        return Placebo(3, SelfPaced(0.5, 0.5, 0, 0, 1.0, "hard", True, 100))
+        return Placebo(3, SelfPaced(0.5, 0.5, 0, 0, 1.0, "hard", True, 100, False))
 
     selector = fresh()
     selector.learn(rows_of(8), Scores(loss=np.arange(8.0)))
