@@ -51,7 +51,7 @@ class Grid:
     batch_size: int
 
 
-SMALL = Grid(((16, 2), (32, 2), (64, 2), (112, 3)), (50_000, 100_000, 200_000, 400_000), 8)
+SMALL = Grid(((16, 2), (24, 2), (40, 2), (64, 2)), (25_000, 50_000, 100_000, 200_000), 8)
 FULL = Grid(((128, 4), (256, 6), (512, 8), (768, 12)), (4_000_000, 8_000_000, 16_000_000, 32_000_000), 64)
 
 
@@ -105,9 +105,10 @@ def cell(out: Path, grid: Grid, size: int, tokens: int, device: str, seed: int) 
     """The runs of one size and token count, one for each repeat factor; of later seeds without repeats."""
     width, layers = grid.shapes[size]
     config = TrainConfig(
-        model=LlamaShape(hidden=width, layers=layers, heads=max(1, width // 16)),
+        model=LlamaShape(hidden=width, layers=layers, heads=max(1, width // 32)),
         tokenizer=str(out / "tokenizer"), tokens=grid.tokens[tokens], seq_len=64, batch_size=grid.batch_size,
-        lr=0.012 * (16 / width) ** 0.5, evals=1, eval_bytes=HELD_OUT_BYTES, device=device, threads=1,
+        lr=0.008 * (16 / width) ** 0.75, warmup=0.1, evals=1, eval_bytes=HELD_OUT_BYTES,
+        device=device, threads=1,
     )  # fmt: skip
     factors = REPEATS if seed == 0 else REPEATS[:1]
     arms = [

@@ -20,6 +20,7 @@ GROUP = 0.02  # of the runs, which are left out together
 MOVED = 0.1  # relative change of an exponent by so few runs that is warned of
 LOOSE = 10.0  # ratio of the ends of an interval from which a constant counts as not identified
 SHOWN = 10  # single runs
+ALIKE = 1e-9  # singular value, of the greatest, below which a direction is flat
 
 
 def leverage(problem: Problem, theta: Floats, runs: Runs) -> dict[str, Any]:
@@ -73,6 +74,21 @@ def _worst_in_turn(problem: Problem, theta: Floats, count: int) -> list[int]:
     return rows
 
 
+def tied(problem: Problem, theta: Floats) -> list[str]:
+    """Constants that may change together, or alone, without any run being met worse or better: the runs say
+    nothing of them. A bootstrap does not show that: every refit stays where it began."""
+    _, gradient = problem.form.log_value(theta[None], problem.points)
+    slopes = np.nan_to_num(gradient[0][:, problem.free])
+    size = np.sqrt((slopes**2).sum(axis=0))
+    names = [problem.form.params[i] for i in problem.free]
+    if not names or not size.max() > 0:
+        return names
+    scaled = slopes / np.where(size > ALIKE * size.max(), size, 1)
+    _, values, directions = np.linalg.svd(scaled, full_matrices=False)
+    flat = directions[values < ALIKE * values[0]]
+    return [name for name, loads in zip(names, np.abs(flat).T, strict=True) if np.any(loads > 0.1)]
+
+
 def warnings_of(law: Law, free: int, form: Form) -> list[str]:
     """Sentences, the gravest first."""
     found = []
@@ -91,6 +107,11 @@ def warnings_of(law: Law, free: int, form: Form) -> list[str]:
         if name in form.exponents and name not in form.plain and not high <= LOOSE * low:
             most = number(high) if high < 1e6 * low else "∞"
             found.append(f"{name} is not identified by these runs: its interval is {number(low)} to {most}")
+    if law.figures["tied"]:
+        found.append(
+            f"the runs cannot tell {', '.join(law.figures['tied'])} apart: they must differ in all that "
+            "the law depends on"
+        )
     held = law.holdout_error
     if held and held["mean"] > max(3 * law.figures["rms"], 0.01):
         found.append(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.counter import uniform
-from pipeline.budget.diagnose import leverage, warnings_of
+from pipeline.budget.diagnose import leverage, tied, warnings_of
 from pipeline.budget.law import Law
 from pipeline.budget.laws import FORMS, PUBLISHED, Floats, Form, Points
 from pipeline.budget.runs import Runs
@@ -197,7 +197,13 @@ def _figures(problem: Problem, best: tuple[Floats, float], runs: Runs) -> dict[s
     spread = float(((loss - loss.mean()) ** 2).sum())
     r2 = 1 - float(((np.exp(value[0]) - loss) ** 2).sum()) / spread if spread else None
     rms = float(np.sqrt(np.mean(residual**2)))
-    return {"runs": len(runs), "misfit": best[1] * problem.delta**2, "r2": r2, "rms": rms}
+    return {
+        "runs": len(runs),
+        "misfit": best[1] * problem.delta**2,
+        "r2": r2,
+        "rms": rms,
+        "tied": tied(problem, best[0]),
+    }
 
 
 def overfitted(runs: Runs, factor: float) -> Any:

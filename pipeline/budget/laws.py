@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+MOST = 690.0  # of a logarithm, either way: beyond it is no finite number
 Gradient = list[Any]  # one (S, n) or what broadcasts to it for each parameter
 
 
@@ -66,7 +67,8 @@ class Form:
         """The reverse of `theta`, (..., P)."""
         with np.errstate(over="ignore"):
             columns = [
-                theta[..., i] if p in self.plain else np.exp(theta[..., i]) for i, p in enumerate(self.params)
+                theta[..., i] if p in self.plain else np.exp(np.clip(theta[..., i], -MOST, MOST))
+                for i, p in enumerate(self.params)
             ]
         return np.stack(columns, axis=-1)
 

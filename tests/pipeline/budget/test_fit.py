@@ -199,6 +199,15 @@ def test_all_constants_may_be_fixed() -> None:
     assert law.figures["misfit"] < 1e-12
 
 
+def test_runs_that_say_nothing_of_the_size_give_finite_losses_and_warnings() -> None:
+    """All of one size: E and A / N^alpha cannot be told apart."""
+    D = np.geomspace(1e8, 1e11, 12)
+    law = fit(runs_of(np.full(12, 1e8), D, published("epoch").losses(1e8, D)), bootstrap=10)
+    assert all(np.isfinite(value) for value in law.params.values())
+    assert law.losses([1e8], [3e9])[0] == pytest.approx(published("epoch").losses([1e8], [3e9])[0], rel=1e-3)
+    assert any("the runs cannot tell E, A, alpha apart" in text for text in law.warnings)
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_runs_are_positive_numbers(bad: float) -> None:
     with pytest.raises(DataError, match="row 1: loss is"):
