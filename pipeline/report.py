@@ -18,7 +18,7 @@ from pipeline.compare_text import sample_groups
 from pipeline.curves import arms_of, forest, panels, point
 from pipeline.funnel import Step, first_bytes, funnel
 from pipeline.measures import axis, measure_of, spent, views
-from pipeline.verdict import judge, plus_minus, title_of, verdict
+from pipeline.verdict import ALIKE, judge, plus_minus, price, title_of, verdict
 
 MOST_GROUPS = 14  # groups shown at once; the rest are folded away
 MOST_CONFIG = 200_000  # characters of the config's text
@@ -204,6 +204,7 @@ def _training(train: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "axis": axis(train),
         "resources": _resources(train.get("resources")),
         "warnings": train.get("warnings") or [],
+        "prices": _prices(train["arms"]),
         "passes": [_passes(arm) for arm in train["arms"].values()],
         "seeds": max((len(a.get("seeds") or []) for a in train["arms"].values()), default=0),
     }
@@ -219,6 +220,14 @@ def _view(view: Mapping[str, Any]) -> dict[str, Any]:
         "narrow_forest": forest(view, NARROW),
         "table": list(_loss_table(view, [p.domain for p in drawn])),
     }
+
+
+def _prices(arms: Mapping[str, Any]) -> list[str]:
+    """Each arm's computation by random's; nothing where all are alike."""
+    times = [price(arms, arm) for arm in arms]
+    if all(t is None or abs(t - 1) <= ALIKE for t in times):
+        return []
+    return [units.NONE if t is None else f"{t:.2f}" for t in times]
 
 
 def _passes(arm: Mapping[str, Any]) -> str:

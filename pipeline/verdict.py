@@ -18,6 +18,7 @@ DIFFERENCE, ERROR, HIGHER = "mean difference to random", "standard error", "high
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
         2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)  # fmt: skip
 MANY = 2.0  # beyond the table
+ALIKE = 0.02  # computation that differs by less is the same
 
 
 def judge(cell: Mapping[str, Any]) -> str:
@@ -41,16 +42,30 @@ def verdict(train: Mapping[str, Any] | None) -> list[str]:
     """One sentence for every curated arm, then one for the placebo; empty when nothing was trained.
     Classifiers are judged by their accuracy."""
     view = views(train or {})[0]
-    arms, paired = list(view.get("arms") or {}), view.get("paired") or {}
+    arms, paired = view.get("arms") or {}, view.get("paired") or {}
     if not arms:
         return []
     curated = [a for a in arms if a not in (RANDOM, PLACEBO) and paired.get(a)]
     if not curated:
         return ["No arm was compared with random, so training says nothing about the selection."]
-    sentences = [_arm(arm, paired[arm], measure_of(view).unit, spent(view)) for arm in curated]
+    sentences = [
+        f"{_arm(arm, paired[arm], measure_of(view).unit, spent(view))}{_price(arms, arm)}" for arm in curated
+    ]
     if paired.get(PLACEBO):
         sentences.append(_placebo(paired[PLACEBO]))
     return sentences
+
+
+def price(arms: Mapping[str, Any], arm: str) -> float | None:
+    """An arm's computation by that of random; None where it is not known."""
+    cost, base = ((arms.get(name) or {}).get("flops") for name in (arm, RANDOM))
+    return cost / base if cost and base else None
+
+
+def _price(arms: Mapping[str, Any], arm: str) -> str:
+    """What an arm costs where that is another price than random's, as with selection inside the loop."""
+    times = price(arms, arm)
+    return f" It took {times:.2f} times the computation." if times and abs(times - 1) > ALIKE else ""
 
 
 def title_of(domain: str) -> str:

@@ -40,7 +40,8 @@ def _spreads(parts: Sequence[Result]) -> Result:
 
 def arm_summary(results: Sequence[Result]) -> Result:
     """An arm's curve, as far as all seeds came, and the evaluations of the models that were kept; `repeats`:
-    how often its corpus was seen, per seed (1.0 is one epoch); `steps`: after which each run ended."""
+    how often its corpus was seen, per seed (1.0 is one epoch); `steps`: after which each run ended;
+    `flops`: of one run, what it looked at to choose by included."""
     curve = [point_spread(points) for points in zip(*(r["curve"] for r in results), strict=False)]
     return {
         "seeds": [result["seed"] for result in results],
@@ -48,6 +49,7 @@ def arm_summary(results: Sequence[Result]) -> Result:
         "final": point_spread([final(result) for result in results]),
         "steps": [result.get("steps") for result in results],
         "corpus_tokens": [result["corpus_tokens"] for result in results],
+        "flops": float(np.mean([result["flops"] for result in results])),
         "repeats": [result["tokens"] / result["corpus_tokens"] for result in results],
     }
 

@@ -44,6 +44,15 @@ def test_a_gain_and_where_it_costs() -> None:
     ]
 
 
+def test_another_price_is_told() -> None:
+    arms = {"random": RANDOM, "order": moved([-0.50, -0.52, -0.48], [0.10, 0.11, 0.09])}
+    train = compared(arms)
+    train["arms"] = {"random": {"flops": 3e9}, "order": {"flops": 4.5e9}}
+    assert verdict(train)[0].endswith("±\xa00.006). It took 1.50 times the computation.")
+    train["arms"]["order"]["flops"] = 3.01e9
+    assert "computation" not in verdict(train)[0]
+
+
 def test_random_wins() -> None:
     arms = {"random": RANDOM, "order": moved([0.30, 0.32, 0.28], [0.10, 0.11, 0.09])}
     said = verdict(compared(arms))[0]
