@@ -14,10 +14,11 @@ taken as it is (a law must beat that), and the law fitted to losses that are per
 
 Found (one seed, 49 runs of 40 to 232 thousand parameters and 25 to 200 thousand tokens, 200 CPU-seconds): not
 reproduced. The law is 4.7, 5.6 and 7.0 % above the largest runs at 1, 3 and 8.9 epochs; permuted losses give
-8.2 to 11.0 %, the next largest run as it is 5.2 %, another seed of the largest run differs by 2.5 %. These
-runs are short, at most 391 steps: a size with three passes over a third of the text does better than with one
-over all of it in some rows, size tells little (alpha .004), and R_N* is not identified. --times 4 makes all
-runs four times as long; that was not tried.
+8.2 to 11.0 %, the next largest run as it is 5.2 %, another seed of the largest run differs by 2.5 %. It was
+the second grid: nine runs of a wider one with other rates missed by 3.5 to 5.5 %, and rates were then chosen
+on the same held-out text. The runs are short, at most 391 steps: a size with three passes over a third of the
+text does better than with one over all of it in some rows, size tells little (alpha .004), and R_N* is not
+identified. --times 4 makes all runs four times as long; that was not tried.
 """
 
 from __future__ import annotations
