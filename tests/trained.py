@@ -94,7 +94,7 @@ def gradients(job: Job, alone: bool = False) -> dict[str, np.ndarray]:
     finally:
         feeds.Stream = Stream  # type: ignore[misc]
     drawn = sitting.draw.next(0, lambda batch, needs: update._scores(sitting, batch, needs))
-    loss, _ = update._gradients(sitting, drawn)
+    loss, _ = update._gradients(sitting, drawn, 0)
     found = {n: full(p.grad).numpy() for n, p in sitting.network.named_parameters()}
     return {**found, "loss": np.array(loss)}
 
