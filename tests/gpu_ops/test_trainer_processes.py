@@ -43,7 +43,7 @@ def test_gradients_are_those_of_one_process(tmp_path, pair, kind, rows, micro):
         assert relative(list(got.values()), list(want.values())) < 1e-6
 
 
-SELECTIONS = [None, {"kind": "selective_backprop"}, {"kind": "gradient_bound"}]
+SELECTIONS = [None, {"kind": "selective_backprop", "cap": 90}, {"kind": "gradient_bound", "cap": 90}]
 
 
 @pytest.mark.parametrize("select", SELECTIONS)
