@@ -1,4 +1,4 @@
-"""Claim: with many wrong labels, learning only from the easiest 70 % of the rows halves the harm.
+"""Claim: with many wrong labels, learning only from the easiest 70 % of the rows halves the error.
 
     python -m workflows.self_paced WORK TABLE=EMBEDDINGS.npy ... [--seeds 5] [--noise 0 0.2 0.4] [--full]
 
@@ -13,6 +13,16 @@ Measures, as differences to training on all rows on the same seed (its data, fir
 standard errors: the error on held-out rows with right labels, and the share of wrong labels among the rows
 that were trained on. Mind that the reference has seen 300 clean labels more than the others. Controls: all
 rows with another order and other weights, and a placebo, whose losses belong to other rows.
+
+Found (subjectivity / sentence_polarity, 5 seeds, 340 CPU-seconds). 40 % wrong: errors of .252 +- .023 / .366
++- .011 on all rows; a cap of 0.7 over all rows .181 / .441: where the model comes to prefer one of the two
+classes, the rows of that class become the easy ones, and it learns no other (a cap of 0.5: .360 / .489). By
+class .128 +- .003 / .324 +- .007, with the cap chosen .142 +- .020 / .336 +- .006; linear weights .357 /
+.488, own losses .200 / .462, no better than the hard ones. The reference: .110 / .299, .11 / .27 wrong labels
+among the rows trained on instead of .41; the average .462 / .484, and .47 / .44. 20 % wrong: no cap and no
+reference is better on both (.110 / .278 by class against .113 / .281), the average is worse by .21 / .17.
+None wrong: .7 by class costs .018 +- .002 / .016 +- .006, the cap chosen .006 +- .005 / 0. Controls were off
+by at most .005: take that for noise.
 """
 
 from __future__ import annotations

@@ -23,9 +23,11 @@ class ReducibleLoss(Selector):
     over time (ReLo's target network). Both cost their own forward pass over the candidates, besides this
     model's. With `cap` rows above that percentile of the candidates' losses are never taken.
 
-    What to expect: the average does not resist wrong labels (40 % wrong: a test error of .238 against
-    uniform's .231, and wrong labels were .34 of the batches instead of .20), as it has not learned them
-    either; the held-out model does.
+    What to expect (`workflows/self_paced.py`, two text sets, top 1 of 3): with 40 % of the labels wrong, 11
+    and 27 % were among the rows trained on with a reference of 300 clean labels, and errors fell from .252
+    and .366 to .110 and .299. The average does not resist wrong labels, as it has not learned them either: 47
+    and 44 %, errors of .462 and .484. With 20 % wrong the reference changes no error, without wrong labels it
+    costs .006 and .039, and the average costs .21 and .17 with 20 %, 0 and .065 without.
     """
 
     def __init__(
