@@ -109,9 +109,11 @@ def verdicts(cases: Sequence[Case]) -> str:
     means = {(c.name, MACRO): c.gain(CURATED, RANDOM, MACRO) for c in cases if c.judged != MACRO}
     if means:
         told.append(f"mean over domains, curated against random: {_tally(means)}")
-    for arm in (AGAIN, RAW):
-        cells = {(c.name, d): c.gain(arm, RANDOM, d) for c in cases for d in c.domains if d != MACRO}
-        told.append(f"control {arm} against random: {_tally(cells)}; chance alone gives 12 in 100")
+    for arm in CONTROLS:
+        known = [case for case in cases if arm in case.arms]
+        cells = {(c.name, d): c.gain(arm, RANDOM, d) for c in known for d in c.domains if d != MACRO}
+        if cells:
+            told.append(f"control {arm} against random: {_tally(cells)}; chance alone gives 12 in 100")
     return "\n".join(told)
 
 
