@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
@@ -76,50 +77,62 @@ class Plan:
         return run(config, options, Progress(quiet=True))
 
 
-def read_rows(corpus: str, num_bytes: float) -> list[dict[str, str]]:
-    """About `num_bytes` of documents of FILE or FOLDER[:DOMAIN,...] at random, duplicates and all."""
+def read_corpus(corpus: str, num_bytes: float) -> pa.Table:
+    """About `num_bytes` of documents of FILE or FOLDER[:DOMAIN,...] at random, duplicates and all, with all
+    columns; `id` is made anew."""
     path, _, wanted = corpus.partition(":")
-    files = [str(p.absolute()) for p in sorted(Path(path).glob("*.parquet"))] or path
-    table = ds.dataset(files).to_table(columns=["domain", "text"])
-    rows = [
-        {"id": str(number), "domain": domain or "none", "text": text}
-        for number, (domain, text) in enumerate(
-            zip(*(table.column(name).to_pylist() for name in ("domain", "text")), strict=True)
-        )
-        if text and (not wanted or domain in wanted.split(",")) and len(text.encode()) <= MOST_BYTES
-    ]
-    if not rows:
+    table = _table(Path(path))
+    if missing := [name for name in ("domain", "text") if name not in table.column_names]:
+        raise ValueError(f"{path}: no column {missing[0]!r}, which the comparison goes by")
+    domain = pc.fill_null(pc.cast(table.column("domain"), pa.string()), "none")
+    columns = {name: table.column(name) for name in table.column_names}
+    columns |= {"id": pa.array(map(str, range(len(table))), pa.string()), "domain": domain}
+    num = pc.fill_null(pc.cast(pc.binary_length(table.column("text")), pa.int64()), 0)
+    taken = pc.and_(pc.greater(num, 0), pc.less_equal(num, MOST_BYTES))
+    if wanted:
+        taken = pc.and_(taken, pc.is_in(domain, pa.array(wanted.split(","))))
+    if not pc.any(taken).as_py():
         raise ValueError(f"{corpus}: no documents of at most {MOST_BYTES:,} bytes in these domains")
-    rows.sort(key=lambda row: rank("draw", row["id"]))
-    ends = np.cumsum([len(row["text"].encode()) for row in rows])
-    return rows[: int(np.searchsorted(ends, num_bytes)) + 1]
+    table = pa.table(columns).filter(taken)
+    ids = table.column("id").to_pylist()
+    order = sorted(range(len(ids)), key=lambda place: rank("draw", ids[place]))
+    ends = np.cumsum(np.asarray(num.filter(taken))[order])
+    return table.take(pa.array(order[: int(np.searchsorted(ends, num_bytes)) + 1], pa.int64()))
+
+
+def _table(path: Path) -> pa.Table:
+    """A Parquet file, or all of a folder in the order of their names."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return ds.dataset([str(file.absolute()) for file in files]).to_table()
 
 
 def own_source(plan: Plan, folder: Path) -> str:
     """The config's own source as a folder of Parquet."""
     source = plan.config.document.value["source"]
     nodes = {"all": {"op": "undersample", "keep_share": 1.0}}
-    export = {"path": str((folder / "source").absolute())}
+    export = {"path": str(folder / "source")}
     plan.run(folder, {"source": source, "nodes": nodes, "export": export})
     return str(folder / "source")
 
 
-def set_aside(plan: Plan, folder: Path, rows: list[dict[str, str]], target: str) -> list[dict[str, str]]:
-    """The rows without some clusters of near-duplicates of the target's domain; these go to
+def set_aside(plan: Plan, folder: Path, corpus: pa.Table, target: str) -> pa.Table:
+    """The corpus without some clusters of near-duplicates of the target's domain; these go to
     `target.parquet`."""
-    if target not in {row["domain"] for row in rows}:
+    of_target = pc.equal(corpus.column("domain"), target)
+    if not pc.any(of_target).as_py():
         raise ValueError(f"no document is of the domain {target!r}")
-    pq.write_table(pa.Table.from_pylist(rows), folder / "all.parquet", compression="zstd")
-    source = {"path": str((folder / "all.parquet").absolute()), "id": "id", "text": "text"}
+    pq.write_table(corpus, folder / "all.parquet", compression="zstd")
     nodes = {"aside": {**HOLDOUT, "share": ASIDE_SHARE, "split_seed": 1}}
-    export = {"path": str((folder / "rest").absolute())}
-    plan.run(folder, {"source": source, "nodes": nodes, "export": export})
-    files = [str(p.absolute()) for p in (folder / "rest").glob("*.parquet")]
-    left = set(ds.dataset(files).to_table(columns=["id"]).column("id").to_pylist())
-    gone = [row for row in rows if row["domain"] == target and row["id"] not in left]
-    pq.write_table(pa.Table.from_pylist(gone), folder / "target.parquet", compression="zstd")
-    ids = {row["id"] for row in gone}
-    return [row for row in rows if row["id"] not in ids]
+    export = {"path": str(folder / "rest")}
+    plan.run(folder, {"source": _source(folder / "all.parquet"), "nodes": nodes, "export": export})
+    left = pc.is_in(corpus.column("id"), _table(folder / "rest").column("id").combine_chunks())
+    gone = pc.and_(of_target, pc.invert(left))
+    pq.write_table(corpus.filter(gone), folder / "target.parquet", compression="zstd")
+    return corpus.filter(pc.invert(gone))
+
+
+def _source(file: Path) -> dict[str, str]:
+    return {"path": str(file), "id": "id", "text": "text"}
 
 
 def dag(nodes: dict[str, Any], target: str | None, target_file: str) -> tuple[dict[str, Any], str]:
@@ -186,10 +199,9 @@ def arms_of(config: Config, input: str, reserved: str, target: str | None) -> di
 
 def curated_tokens(plan: Plan, folder: Path, sections: dict[str, Any]) -> int:
     """Of what the DAG leaves with the first seed, and the token before each document."""
-    export = {"input": plan.input, "path": str((folder / CURATED).absolute())}
+    export = {"input": plan.input, "path": str(folder / CURATED)}
     plan.run(folder, {**sections, "export": export})
-    files = [str(p.absolute()) for p in (folder / CURATED).glob("*.parquet")]
-    texts = ds.dataset(files).to_table(columns=["text"]).column("text").to_pylist()
+    texts = _table(folder / CURATED).column("text").to_pylist()
     vocabulary = Vocabulary.load(str(folder / "tokenizer"))
     found = vocabulary.tokenizer.encode_batch(texts)
     return sum(len(vocabulary.wrap(np.array(one.ids, np.int32))) for one in found)
@@ -199,14 +211,14 @@ def case(plan: Plan, folder: Path, corpus: str | None, target: str | None) -> Ca
     """Prepares one corpus and target, runs the DAG for every seed, trains all arms."""
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.absolute()
-    rows = read_rows(corpus or own_source(plan, folder), plan.megabytes * 1e6)
+    table = read_corpus(corpus or own_source(plan, folder), plan.megabytes * 1e6)
     if target is not None:
-        rows = set_aside(plan, folder, rows, target)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "corpus.parquet", compression="zstd")
-    train_tokenizer([row["text"] for row in rows], folder / "tokenizer")
+        table = set_aside(plan, folder, table, target)
+    pq.write_table(table, folder / "corpus.parquet", compression="zstd")
+    train_tokenizer(table.column("text").to_pylist(), folder / "tokenizer")
     given = plan.config.document.value
     nodes, reserved = dag(given["nodes"], target, str(folder / "target.parquet"))
-    source = {"path": str(folder / "corpus.parquet"), "id": "id", "text": "text"}
+    source = _source(folder / "corpus.parquet")
     sections = {"source": source, "seed": given.get("seed", 0), "nodes": nodes}
     tokens = plan.tokens or curated_tokens(plan, folder, sections)
     if plan.tokens is None and plan.trainer is SMALL:

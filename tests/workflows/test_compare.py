@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -53,17 +54,23 @@ def config_of(nodes: dict[str, Any], **sections: Any) -> Config:
 def test_rows_are_a_draw_with_duplicates_of_some_domains(tmp_path: Path) -> None:
     texts = ["the same text of all"] * 50 + [f"document {k} of its own" for k in range(50)]
     domains = ["a", "b", None, "c", "c"] * 20
-    table = pa.table({"text": [*texts, "x" * 40_000, "", None], "domain": [*domains, "a", "a", "a"]})
+    more = {"id": ["mine"] * 103, "label": list(range(103))}
+    table = pa.table({"text": [*texts, "x" * 40_000, "", None], "domain": [*domains, "a", "a", "a"], **more})
     pq.write_table(table, tmp_path / "corpus.parquet")
-    rows = compare.read_rows(str(tmp_path), 1e9)
-    assert rows == compare.read_rows(str(tmp_path / "corpus.parquet"), 1e9)
-    assert sorted(row["text"] for row in rows) == sorted(texts)
-    assert {row["domain"] for row in rows} == {"a", "b", "c", "none"}
-    few = compare.read_rows(f"{tmp_path}:a,c", 300)
-    assert few == [row for row in rows if row["domain"] in ("a", "c")][: len(few)]
-    assert 300 <= sum(len(row["text"]) for row in few) < 350
+    rows = compare.read_corpus(str(tmp_path), 1e9)
+    assert rows == compare.read_corpus(str(tmp_path / "corpus.parquet"), 1e9)
+    assert rows.column_names == ["text", "domain", "id", "label"]
+    assert rows.column("id").to_pylist() == [str(label) for label in rows.column("label").to_pylist()]
+    assert sorted(rows.column("text").to_pylist()) == sorted(texts)
+    assert set(rows.column("domain").to_pylist()) == {"a", "b", "c", "none"}
+    few = compare.read_corpus(f"{tmp_path}:a,c", 300)
+    assert few == rows.filter(pc.is_in(rows.column("domain"), pa.array(["a", "c"])))[: len(few)]
+    assert 300 <= sum(map(len, few.column("text").to_pylist())) < 350
     with pytest.raises(ValueError, match="no documents of at most 32,000 bytes"):
-        compare.read_rows(f"{tmp_path}:z", 300)
+        compare.read_corpus(f"{tmp_path}:z", 300)
+    pq.write_table(table.drop_columns("domain"), tmp_path / "corpus.parquet")
+    with pytest.raises(ValueError, match="no column 'domain'"):
+        compare.read_corpus(str(tmp_path), 300)
 
 
 def test_the_pool_is_drawn_below_what_is_held_out() -> None:
