@@ -1,4 +1,4 @@
-"""Every example in configs/examples has a plan, and those of selection do what they say."""
+"""Every config in examples and recipes has a plan, and those of selection do what they say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from pipeline.cli import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EXAMPLES = sorted((CONFIGS / "examples").glob("*.yaml"))
+EXAMPLES = sorted(file for folder in ("examples", "recipes") for file in (CONFIGS / folder).glob("*.yaml"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

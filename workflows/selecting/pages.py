@@ -17,6 +17,7 @@ from workflows.selecting.results import Comparison
 from workflows.selecting.statistics import ERRORS, LOSES, TIES, UNKNOWN, WINS, Estimate
 
 PITCH = 20
+ROWS = "labelled rows"
 NEUTRAL, FAINT, STRONG = 0, 1, 2  # the report's styles of lines: random rows, controls, selectors
 PAGE = """\
 {% macro x_axis(ticks, height) %}
@@ -50,7 +51,7 @@ PAGE = """\
 {% if panels %}<p class="legend">{% for name, style in legend %}
 <span><svg class="swatch" width="26" height="10" aria-hidden="true">
 <line class="line arm-{{ style }}" x1="1" x2="25" y1="5" y2="5"/></svg>{{ name }}</span>{% endfor %}
-<span class="quiet">over labelled rows; line: mean over seeds, band: one standard error</span></p>
+<span class="quiet">over {{ axis }}; line: mean over seeds, band: one standard error</span></p>
 <div class="cards">{% for p in panels %}
 <figure class="card"><figcaption><b>{{ p.title }}</b></figcaption>
 <svg class="chart" viewBox="-44 -8 {{ p.width + 54 }} {{ p.height + 30 }}" role="img"
@@ -209,7 +210,7 @@ def write_page(file: Path, compared: Sequence[Comparison], text: str, seeds: int
     )
     legend = [("random rows", NEUTRAL), ("selector", STRONG), ("control", FAINT)]
     view = {"forests": forests, "panels": warm_panels(compared), "legend": legend, "texts": [text]}
-    save(file, _page().render(title="Selectors against random rows", about=about, **view))
+    save(file, _page().render(title="Selectors against random rows", about=about, axis=ROWS, **view))
 
 
 def write_curves(
@@ -217,7 +218,7 @@ def write_curves(
 ) -> None:
     """A page of curves alone."""
     view = {"forests": [], "panels": list(panels), "legend": list(legend.items()), "texts": []}
-    save(file, _page().render(title=title, about=about, **view))
+    save(file, _page().render(title=title, about=about, axis=ROWS, **view))
 
 
 def write_forests(
@@ -227,6 +228,16 @@ def write_forests(
     named = [replace(one, title=name) for name, one in forests]
     view = {"forests": named, "panels": [], "legend": [], "texts": [text]}
     save(file, _page().render(title=title, about=about, **view))
+
+
+def write_compared(
+    file: Path, title: str, about: str, forests: Sequence[tuple[str, Forest]], panels: Sequence[Panel],
+    legend: Mapping[str, int], texts: Sequence[str], axis: str,
+) -> None:  # fmt: skip
+    """A page of differences, each with a title of its own, and of curves over `axis`."""
+    named = [replace(one, title=name) for name, one in forests]
+    view = {"forests": named, "panels": list(panels), "legend": list(legend.items()), "texts": list(texts)}
+    save(file, _page().render(title=title, about=about, axis=axis, **view))
 
 
 def save(file: Path, text: str) -> None:
