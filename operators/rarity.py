@@ -20,10 +20,13 @@ class Rarity(Recipe):
     and the mean does not.
 
     Words are those of `ngram_counts`: lower-cased runs of letters and digits, and every other character of
-    ASCII that is no white space by itself, so punctuation counts. They are counted in `buckets` by a 64-bit
-    hash, 8 bytes each: memory is bounded, but two words may share a bucket and then count as one, which makes
-    the rarer of them look as common as both. With V different words a word is alone with the probability
-    exp(-V / buckets). The result equals exact counts to 1e-6 (relative) where no bucket is shared.
+    ASCII that is no white space by itself, so punctuation counts. Whatever is beyond ASCII counts as letters,
+    so a script without spaces has one word a line, and its texts all look as rare as that.
+
+    Words are counted in `buckets` by a 64-bit hash, 8 bytes each: memory is bounded, but two words may share
+    a bucket and then count as one, which makes the rarer of them look as common as both. With V different
+    words a word is alone with the probability exp(-V / buckets). The result equals exact counts to 1e-6
+    (relative) where no bucket is shared.
 
     What to expect: of 85,005 documentation texts with V = 326,256 different words (mean 6.9 nats, standard
     deviation .51) buckets change the mean by .055 nats on average with 2**18, .015 with 2**20 (at most .50)

@@ -64,7 +64,9 @@ def _parsed(text: str) -> ast.expr:
     try:
         tree = ast.parse(flat[indent:], mode="eval").body
     except SyntaxError as error:
-        _refuse(text, indent + (error.offset or 1) - 1, error.msg)
+        # Where the line ends too soon, Python names no place.
+        place = indent + error.offset - 1 if error.offset else len(text.rstrip())
+        _refuse(text, place, error.msg)
     except (ValueError, RecursionError, MemoryError) as error:
         _refuse(text, 0, str(error) or "it cannot be read")
     _check(text, indent, tree, 0)

@@ -176,9 +176,9 @@ class Pacing(Shape):
 
 
 def _check_ascending(name: str, values: list[float], times: list[float]) -> None:
-    if values[0] <= 0 or any(b < a for a, b in pairwise(values)):
+    if not values[0] > 0 or not all(b >= a for a, b in pairwise(values)):
         raise ValueError(f"{name}: its values {values} must be positive and never descend")
-    if times[0] < 0 or times[-1] != 1 or any(b <= a for a, b in pairwise(times)):
+    if not times[0] >= 0 or times[-1] != 1 or not all(b > a for a, b in pairwise(times)):
         raise ValueError(f"{name}: its times {times} must ascend and end with 1")
 
 

@@ -73,7 +73,7 @@ def notes_of(plan: Plan, law: Law, pools: Sequence[Pool], most_epochs: float) ->
 def plan_warnings(plan: Plan, law: Law, pools: Sequence[Pool], most_epochs: float) -> list[str]:
     """What may make the plan wrong, extrapolation first."""
     unique = sum(min(row["kept"], row["tokens"]) for row in plan.pools)
-    found = law.warns(plan.N, plan.tokens, unique)
+    found = [*law.warns(plan.N, plan.tokens, unique), *(f"of the law: {text}" for text in law.warnings)]
     smallest = plan.table[0]["N"] if plan.table else 0.0
     if smallest * 1.001 >= plan.N:
         found.append(

@@ -107,8 +107,9 @@ def _epochs(arguments: argparse.Namespace) -> int:
         import math
 
         last = math.exp(-(epochs - 1) / star)
-        print(f"a token of the last epoch is worth {last:.1%} of a fresh one; more epochs add at most ")
-        print(f"{short(unique * (1 + star) - worth)} first passes, however many (R_D* = {number(star)})")
+        print(f"a token of the last epoch is worth {last:.1%} of a fresh one")
+        more = max(0.0, unique * (1 + star) - worth)
+        print(f"more epochs add at most {short(more)} first passes, however many (R_D* = {number(star)})")
         print(
             "R_D* is weakly identified: 11.8 to 15.4 on the published runs, depending on which are left out"
         )

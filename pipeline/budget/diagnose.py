@@ -20,6 +20,7 @@ GROUP = 0.02  # of the runs, which are left out together
 MOVED = 0.1  # relative change of an exponent by so few runs that is warned of
 LOOSE = 10.0  # ratio of the ends of an interval from which a constant counts as not identified
 SHOWN = 10  # single runs
+ENDLESS = 1e6  # times a constant, or one where that is less: an end of an interval beyond it is none
 ALIKE = 1e-9  # singular value, of the greatest, below which a direction is flat
 
 
@@ -105,13 +106,11 @@ def warnings_of(law: Law, free: int, form: Form) -> list[str]:
             )
     for name, (low, high) in law.ci.items():
         if name in form.exponents and name not in form.plain and not high <= LOOSE * low:
-            most = number(high) if high < 1e6 * low else "∞"
-            found.append(f"{name} is not identified by these runs: its interval is {number(low)} to {most}")
-    if law.figures["tied"]:
-        found.append(
-            f"the runs cannot tell {', '.join(law.figures['tied'])} apart: they must differ in all that "
-            "the law depends on"
-        )
+            ends = interval(law.params[name], (low, high))
+            found.append(f"{name} is not identified by these runs: its interval is {ends}")
+    if names := law.figures["tied"]:
+        what = f"cannot tell {', '.join(names)} apart" if len(names) > 1 else f"say nothing of {names[0]}"
+        found.append(f"the runs {what}: they must differ in all that the law depends on")
     held = law.holdout_error
     if held and held["mean"] > max(3 * law.figures["rms"], 0.01):
         found.append(
@@ -123,6 +122,13 @@ def warnings_of(law: Law, free: int, form: Form) -> list[str]:
     if law.figures["runs"] < 3 * free:
         found.append(f"{law.figures['runs']} runs for {free} parameters; at least {3 * free} are advisable")
     return found
+
+
+def interval(value: float, ends: tuple[float, float]) -> str:
+    """The ends of an interval about a constant; those that are millions of times off are told as 0 and ∞."""
+    low, high = ends
+    least = "0" if 0 < low * ENDLESS < min(value, 1.0) else number(low)
+    return f"{least} to {'∞' if high > ENDLESS * max(value, 1.0) else number(high)}"
 
 
 def moved_by(change: float) -> str:

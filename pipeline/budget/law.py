@@ -153,6 +153,8 @@ def load(name: str, group: str | None = None) -> Law:
     """The law of a file that `tamis budget fit --out` wrote, else a published one by its name."""
     path = Path(name)
     if not path.exists():
+        if name in PUBLISHED and group is not None:
+            raise ConfigError(f"the published law {name} has no groups; leave out the group {group!r}")
         if name in PUBLISHED:
             return published(name)
         raise ConfigError(
@@ -171,4 +173,6 @@ def load(name: str, group: str | None = None) -> Law:
                 f"{name} has a law for each of several groups; name one{did_you_mean(str(group), groups)}"
             )
         value = groups[group]
+    elif group is not None:
+        raise ConfigError(f"{name} has one law and no groups; leave out the group {group!r}")
     return Law.from_json(value, name)

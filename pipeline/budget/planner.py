@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 
 SIZES = 200  # of a model, even in their logarithm
 RATIOS = (0.05, 2e4)  # tokens a parameter between which sizes are looked for
+BONUSES = (0.0, 0.1, 0.3, 1.0, 3.0)  # for first passes; with more unique tokens a larger model is worth it
 SWEEPS = 6  # over the pools' kept shares, until none changes
 POLISH = 4  # times that the best size's neighbourhood is searched again
 
@@ -87,11 +88,13 @@ def plan(
 
     A kept share f of a pool leaves f of its unique tokens, each worth q(f), and costs the scoring of the
     whole pool, which comes out of the same budget; nothing is scored where all is kept. Training costs 6 N D.
-    Tokens go to the pools so that they are worth most (`spread.fill`), no pool more than `max_epochs` times.
+    Tokens go to the pools so that the loss is least (`spread.fill`), no pool more than `max_epochs` times:
+    repeats of a good pool may teach more than first passes of a worse one, but unique tokens let a larger
+    model be used.
     The law knows one loss: that of the data it was fitted to. That a mixture of pools changes the test is not
     in it. Laws without constants of repeats get the published ones (R_D = 15.4, R_N = 5.3); the plan says so.
 
-    Grid over sizes and shares, shares of several pools in turn from two ends; exact in the spread of tokens.
+    Grid over sizes and shares, shares of several pools in turn from two ends, and a few spreads of tokens.
     Raises ConfigError for a budget or pools that allow no plan.
     """
     setting = _Setting(float(flops), tuple(pools), float(score_flops_per_token), float(max_epochs))
@@ -161,9 +164,25 @@ def _at(setting: _Setting, view: Outlook, keep: Floats, sizes: Floats) -> _Found
     wanted = np.maximum(left, 0)[:, None] / (6 * sizes)
     unique = (keep * setting.tokens[:, None])[..., None]
     q = _worths(setting, keep)[..., None]
-    tokens = fill(wanted, unique, q, view.star, setting.most_epochs)
-    loss = view.loss(sizes, *worth(tokens, unique, q, view.star))
+    tokens, loss = _spread(setting, view, wanted, unique, q, sizes)
     return _Found(tokens, np.where((left > 0)[:, None] & np.isfinite(loss), loss, np.inf))
+
+
+def _spread(
+    setting: _Setting, view: Outlook, wanted: Floats, unique: Any, q: Any, sizes: Floats
+) -> tuple[Floats, Floats]:
+    """The tokens of each pool and the loss: of several spreads, which value first passes differently, the
+    best for each size."""
+    best: tuple[Floats, Floats] | None = None
+    for bonus in BONUSES if len(setting.pools) > 1 else BONUSES[:1]:
+        tokens = fill(wanted, unique, q, view.star, setting.most_epochs, bonus)
+        loss = view.loss(sizes, *worth(tokens, unique, q, view.star))
+        if best is not None:
+            less = loss < best[1]
+            tokens, loss = np.where(less, tokens, best[0]), np.where(less, loss, best[1])
+        best = tokens, loss
+    assert best is not None
+    return best
 
 
 def _worths(setting: _Setting, keep: Floats) -> Floats:
@@ -242,8 +261,7 @@ def _over(setting: _Setting, spread: Outlook, keep: Floats, sizes: Floats) -> Fl
     left = setting.flops - float(setting.scoring(keep[:, None])[0])
     unique = (keep * setting.tokens)[:, None, None]
     q = _worths(setting, keep[:, None])[:, :, None]
-    tokens = fill(left / (6 * sizes)[None], unique, q, spread.star, setting.most_epochs)
-    return spread.loss(sizes, *worth(tokens, unique, q, spread.star))
+    return _spread(setting, spread, left / (6 * sizes)[None], unique, q, sizes)[1]
 
 
 def _pool_rows(setting: _Setting, keep: Floats, tokens: Floats) -> list[dict[str, Any]]:

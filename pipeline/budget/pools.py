@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pv
 
 from pipeline.budget.law import Law
 from pipeline.budget.laws import Floats, repeated
@@ -16,6 +18,7 @@ from pipeline.errors import ConfigError, DataError
 
 SHARES = 50  # keep-fractions that are tried between the smallest measured one and 1
 LEAST_RUNS = 3
+_COLUMNS = ("keep", "q", "loss", "N", "D", "U")  # of a keep curve; others are not read
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,15 @@ def curve_of(keep: Sequence[float], q: Sequence[float], where: str = "keep curve
     return _curve(np.asarray(keep, float), np.asarray(q, float), where)
 
 
+def _positive(name: str, values: Floats, where: str) -> None:
+    bad = ~(np.isfinite(values) & (values > 0))
+    if np.any(bad):
+        raise DataError(f"{where}: {name} is {values[int(np.argmax(bad))]:g}; give positive numbers")
+
+
 def _curve(keep: Floats, q: Floats, where: str) -> KeepCurve:
     for name, values in (("keep", keep), ("q", q)):
-        bad = ~(np.isfinite(values) & (values > 0))
-        if np.any(bad):
-            raise DataError(f"{where}: {name} is {values[int(np.argmax(bad))]:g}; give positive numbers")
+        _positive(name, values, where)
     if keep.max() > 1:
         raise DataError(f"{where}: keep is {keep.max():g}; it is the kept share, at most 1")
     shares = np.unique(keep)
@@ -111,6 +118,9 @@ def curve_from_losses(
     constant E and the size's term cancel, so another tokenizer's offset does no harm; another slope does.
     """
     f, y, n, d = (np.asarray(v, float) for v in (keep, loss, N, D))
+    u = d / np.where(f > 0, f, 1.0) if unique is None else np.asarray(unique, float)
+    for name, values in (("keep", f), ("loss", y), ("N", n), ("D", d), ("U", u)):
+        _positive(name, values, where)
     if len(np.unique(n)) > 1 or len(np.unique(d)) > 1:
         raise DataError(f"{where}: proxies of several sizes or tokens; they differ in the kept share only")
     whole = y[f == 1]
@@ -122,7 +132,6 @@ def curve_from_losses(
             f"a keep curve of losses needs a law with a data term, not {law.kind}; give q instead"
         )
     star = params.get("R_D", 15.387756)
-    u = d / f if unique is None else np.asarray(unique, float)
     seen = np.minimum(u * f, d)
     effective = seen * (1 + repeated(d / seen - 1, star))
     base = params["B"] / effective[f == 1][0] ** params["beta"]
@@ -141,30 +150,35 @@ def curve_from_losses(
 def read_curve(path: str, law: Law) -> KeepCurve:
     """A CSV or JSON list of rows: keep and q, or keep, loss, N, D and optionally U (unique tokens of the
     whole pool that the proxies drew from)."""
-    rows = _rows(path)
+    rows, names = _rows(path)
     if {"keep", "q"} <= set(rows):
         return _curve(rows["keep"], rows["q"], path)
     missing = [name for name in ("keep", "loss", "N", "D") if name not in rows]
     if missing:
         raise DataError(
             f"{path}: no column {missing[0]}; a keep curve has keep and q, or keep, loss, N and D of proxy "
-            f"runs; there are: {', '.join(rows)}"
+            f"runs; there are: {', '.join(names)}"
         )
     return curve_from_losses(rows["keep"], rows["loss"], rows["N"], rows["D"], law, rows.get("U"), path)
 
 
-def _rows(path: str) -> dict[str, Any]:
+def _rows(path: str) -> tuple[dict[str, Any], list[str]]:
+    """The columns that a curve reads, and the names of all there are."""
     try:
-        if path.endswith(".json"):
-            values = json.loads(Path(path).read_text("utf-8"))
-            return {name: np.array([float(row[name]) for row in values]) for name in values[0]}
-        import pyarrow.csv as pv
-
-        table = pv.read_csv(path)
-        return {name: np.asarray(table.column(name).to_numpy(), float) for name in table.schema.names}
+        table = _json_table(path) if path.endswith(".json") else pv.read_csv(path)
+        there = [name for name in _COLUMNS if name in table.schema.names]
+        columns = {name: np.asarray(table.column(name).to_numpy(), float) for name in there}
+        return columns, table.schema.names
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file; give a CSV or JSON of keep and q, or of keep, loss, N and D"
         ) from error
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
+
+
+def _json_table(path: str) -> pa.Table:
+    rows = json.loads(Path(path).read_text("utf-8"))
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        raise ValueError('it is no list of rows such as [{"keep": 0.5, "q": 1.2}, {"keep": 1, "q": 1}]')
+    return pa.Table.from_pylist(rows)

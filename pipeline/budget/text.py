@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.budget.diagnose import moved_by
+from pipeline.budget.diagnose import interval, moved_by
 from pipeline.budget.law import Law
 from pipeline.units import NONE, number, short
 
@@ -40,7 +40,7 @@ def law_text(law: Law, runs: Runs) -> str:
             [
                 name,
                 number(value),
-                f"{number(ends[0])} to {_most(ends)}" if ends else "fixed" if law.ci else NONE,
+                interval(value, ends) if ends else "fixed" if law.ci else NONE,
             ]
         )
     lines += _columns(rows)
@@ -59,11 +59,6 @@ def law_text(law: Law, runs: Runs) -> str:
     return "\n".join(lines)
 
 
-def _most(ends: tuple[float, float]) -> str:
-    """An upper end; one that is a million times the lower is no end."""
-    return "∞" if 0 < ends[0] * 1e6 < ends[1] else number(ends[1])
-
-
 def chosen_text(tried: Mapping[str, Law]) -> str:
     """The error of each law on the largest runs, the least first."""
     errors = {kind: law.holdout_error["mean"] for kind, law in tried.items() if law.holdout_error}
@@ -80,7 +75,7 @@ def groups_text(laws: Mapping[str, Law], group: str) -> str:
     rows = [[group, *names]]
     for value, law in laws.items():
         cells = [
-            f"{number(law.params[n])} ({number(law.ci[n][0])} to {_most(law.ci[n])})"
+            f"{number(law.params[n])} ({interval(law.params[n], law.ci[n])})"
             if n in law.ci
             else number(law.params[n])
             for n in names

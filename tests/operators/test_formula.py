@@ -94,6 +94,7 @@ def test_names_of_nodes_and_short_names() -> None:
     ("expression", "message"),
     [
         ("loss +* 2", r"at character 7, near '\* 2': invalid syntax; it may have numbers, columns"),
+        ("loss + ", r"at character 7: invalid syntax"),
         ("  loss + log(é, 2)", r"character 10, near 'log\(é, 2\)': log\(\) takes 1 arguments, not 2"),
         ("ä + lgo(x)", r"at character 5, near 'lgo\(x\)': no function 'lgo'.*log1p\(\)"),
         ("__import__('os').system('x')", r"character 1, .* no function \"__import__"),

@@ -101,6 +101,13 @@ def test_groups_have_a_law_each(folder: Path, capsys: pytest.CaptureFixture[str]
     code, error = refused(capsys, "plan", "--law", "g.json", "--flops", "1e19", "--pool", "a=1e9")
     assert code == 2
     assert "a law for each of several groups" in error
+    (folder / "one.json").write_text(json.dumps(published("epoch").as_json()))
+    for law in ("one.json", "epoch"):
+        code, error = refused(
+            capsys, "plan", "--law", law, "--group", "a", "--flops", "1e19", "--pool", "a=1e9"
+        )
+        assert code == 2
+        assert "groups; leave out the group 'a'" in error
 
 
 def test_several_laws_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +133,7 @@ def test_what_repeats_are_worth_is_told(capsys: pytest.CaptureFixture[str]) -> N
     out = said(capsys, "epochs", "--unique", "2e9", "--tokens", "1e10")
     assert "5 epochs" in out
     assert "9.04 B first passes (90.4% of fresh tokens)" in out
+    assert "\nmore epochs add at most 23.7 B first passes, however many (R_D* = 15.39)\n" in out
 
 
 @pytest.mark.parametrize(

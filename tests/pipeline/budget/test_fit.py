@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from pipeline.budget.diagnose import interval
 from pipeline.budget.fit import choose, fit, overfitted
 from pipeline.budget.law import Law, published
 from pipeline.budget.laws import PUBLISHED
@@ -135,6 +136,14 @@ def test_a_constant_without_evidence_is_said_to_be_loose(repeated: Runs) -> None
     """On all runs the over-fitted ones pull repeats and excess parameters to where R_D has no end."""
     law = fit(repeated, "data_constrained", fixed=NO_REPEATS, bootstrap=10)
     assert any(text.startswith("R_D is not identified") and "∞" in text for text in law.warnings)
+
+
+def test_ends_of_intervals_are_told_beside_the_constant() -> None:
+    """A floor that may be nothing has an upper end all the same."""
+    assert interval(2.71, (2.6e-204, 2.99)) == "0 to 2.99"
+    assert interval(28.5, (22.5, 5e8)) == "22.5 to ∞"
+    assert interval(5e-20, (4e-20, 3.0)) == "4.00e−20 to 3"
+    assert interval(0.1, (-0.2, 0.3)) == "−0.2 to 0.3"
 
 
 def test_the_same_seed_gives_the_same_intervals(chinchilla: Runs) -> None:
