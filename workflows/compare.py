@@ -18,6 +18,16 @@ measured; and some documents of the target's domain, which replace the `target` 
 
 A difference is reproduced if it is more than two standard errors on at least two cases, with five seeds. It
 is judged on the target's domain, or on the mean over domains where there is no target; every domain is shown.
+
+Found with configs/recipes/default.yaml (DSIR towards python) on the quickstart's sample and on 5 MB of seven
+domains of Debian's documentation, 100,000 tokens, 5 seeds, nats a byte below random: python .119 +- .018 and
+.131 +- .030, reproduced, and so against placebo and dedup. The mean over domains did not move (-.020 +- .013,
+.027 +- .015): legal texts got worse by .144 +- .016, dictionaries of the second by .289 +- .008, databases of
+the first by .050 +- .022, while five of the second's domains gained .029 to .111. The oracle is better than
+curated on python, by .113 +- .015 and .106 +- .019, though it saw its documents one to three times, and worse
+than random on all others but one. Deduplication alone moved the mean by -.011 +- .011 and .037 +- .012: not
+reproduced. Nor are equal parts of every domain (--input mix, no target), on the sample -.010 +- .018: they
+gave to dictionaries and rust what they took from legal texts.
 """
 
 from __future__ import annotations
