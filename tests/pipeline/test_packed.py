@@ -258,7 +258,7 @@ def test_the_plan_says_how_it_packs(folder: Path) -> None:
     tokens = sum(size for row in rows for size in row["lengths"])
     padding = percent(len(rows) * SEQ_LEN - tokens, len(rows) * SEQ_LEN)
     holds = f"{len(rows)} sequences, {short(tokens)} tokens, {padding} padding"
-    assert f"{how}, concatenated; it holds {holds})" in text
+    assert f"{how}, concatenated; it holds {holds}, in the order of order.order)" in text
     assert plan_text(folder / "c.yaml", ["export=[]"]).count("packed:") == 0
 
 
