@@ -218,6 +218,8 @@ def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
         _say(f"resume with: {again}" if running else f"try again: {again}")
     elif code == BAD_CONFIG and arguments.command in ("run", "plan"):
         _say(f"next: fix this, then: {shlex.join(['tamis', 'plan', *given[1:]])}")
+    elif code in (BAD_CONFIG, BAD_DATA) and arguments.command == "train":
+        _say(f"next: fix this; then: {again}")
     elif code == BAD_CONFIG:
         _say(f"next: tamis {arguments.command} --help")
     elif code == BAD_DATA and running:

@@ -128,7 +128,20 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], owner: str) -> P
     if detail["type"] == "missing" and len(where) == 1:
         return Problem(where, f"{owner} needs the field {name!r}{takes}")
     text = text[:1].lower() + text[1:]
+    inner = where[-1] if len(where) > 1 and field is not None else None
+    if detail["type"] == "extra_forbidden" and isinstance(inner, str):
+        known = sorted(_inner_fields(field.annotation)) if field is not None else []
+        return Problem(where, f"{owner}: {name} has no key {inner!r}{did_you_mean(inner, known)}{takes}")
+    if field is not None and inner in _inner_fields(field.annotation):
+        name = f"{name}.{inner}"
     return Problem(where, f"{owner}: {name} = {_short(detail['input'])}: {text}{takes}")
+
+
+def _inner_fields(annotation: Any) -> set[str]:
+    """The names of the fields of all models in an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return set(known_fields(annotation))
+    return {name for part in get_args(annotation) for name in _inner_fields(part)}
 
 
 def _meaning(field: FieldInfo) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pipeline.catalog import find
 from pipeline.config import Config, NodeConfig, TrainSection
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError, ResourceError
 from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
@@ -59,7 +60,24 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
     out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
-    return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
+    with told_apart():
+        return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """The trainer's errors as those with an exit code: losses that are no numbers are a matter of the config,
+    and a process that died may go on."""
+    from gpu_ops.trainer.job import Died
+
+    try:
+        yield
+    except FloatingPointError as error:
+        raise ConfigError(str(error)) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(str(error)) from error
+    except Died as error:
+        raise ResourceError(str(error)) from error
 
 
 def _arms(section: TrainSection, base: Path) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.config_reader import ConfigReader
-from pipeline.errors import ConfigError, DataError
-from pipeline.fields import known_fields
+from pipeline.errors import ConfigError
+from pipeline.fields import Problem, known_fields
 from pipeline.overrides import apply_set
 from pipeline.progress import Progress
 from pipeline.sections import Section
-from pipeline.train import resolved, shown
+from pipeline.train import resolved, shown, told_apart
 from pipeline.trainer_fields import check_trainer
 from pipeline.units import number, percent, seconds, short
 from pipeline.yaml_positions import read
@@ -51,13 +51,17 @@ def train_alone(
 
     config = TrainConfig(**resolved(fields, file.parent))
     data, holdout, out = (str(file.parent / name) for name in (section.data, section.holdout, section.out))
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: out: {out!r} cannot be written ({error.strerror}); take another"
+        ) from error
     arm = Arm(ARM, dict.fromkeys(section.seeds, data), section.shuffle)
     progress.note(f"training on {data}: {len(section.seeds)} runs")
     most = workers or len(section.seeds)
-    try:
+    with told_apart():
         found = compare(config, [arm], section.seeds, holdout, out, most, shown(progress))
-    except (FileNotFoundError, ValueError) as error:
-        raise DataError(str(error)) from error
     return found, Path(out)
 
 
@@ -77,6 +81,9 @@ def _read(file: Path, sets: Sequence[str]) -> tuple[AloneSection, dict[str, Any]
     own = {key: value for key, value in document.value.items() if key in keys}
     rest = {key: value for key, value in document.value.items() if key not in keys}
     fields, problems = check_trainer(rest, keys)
+    missing = [key for key in ("data", "holdout") if isinstance(own.get(key), str)]
+    missing = [key for key in missing if not (file.parent / own[key]).exists()]
+    problems += [Problem((key,), f"{key}: there is no folder {own[key]!r}") for key in missing]
     for problem in problems:
         reader.problem(problem.where, problem.text)
     section = reader.section(AloneSection, own, (), "train")
@@ -101,5 +108,11 @@ def lines(found: Mapping[str, Any], out: Path) -> list[str]:
         f"{sizes}, {short(took['flops'], 'FLOP')}, {seconds(took['seconds'])}: {speed} tokens/s{mfu}",
         *([] if took["kwh"] is None else [energy]),
         *(f"warning: {warning}" for warning in found["warnings"]),
-        *(f"model: {out / f'{ARM}-{seed}' / 'model'}" for seed in seeds),
+        *(f"{kind}: {out / f'{ARM}-{seed}' / kind}" for seed in seeds for kind in _written(found["config"])),
     ]
+
+
+def _written(config: Mapping[str, Any]) -> list[str]:
+    """The folders that a run of this config leaves."""
+    adapter = config["peft"] is not None
+    return [*(["adapter"] if adapter else []), *(["model"] if config["merge"] or not adapter else [])]

@@ -55,7 +55,7 @@ class ClassificationObjective(Objective):
         """(R, V)."""
         inputs = torch.from_numpy(batch.inputs).to(device)
         if batch.lengths is None:
-            return model(inputs)
+            return model(inputs.to(next(model.parameters()).dtype))
         lengths = torch.from_numpy(batch.lengths).to(device)
         mask = torch.arange(inputs.shape[1], device=device)[None] < lengths[:, None]
         filled = inputs.masked_fill(~mask, self.pad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -279,6 +280,11 @@ class TrainConfig(_Fields):
             raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
         if self.merge and self.peft is None:
             raise ValueError("merge is of an adapter; give `peft`, or leave it out")
+        for pattern in self.trainable if isinstance(self.trainable, tuple) else ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"trainable: {pattern!r} is no regular expression: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -334,6 +340,15 @@ class TrainConfig(_Fields):
             raise ValueError("probe asks a language model to go on; a classifier does not")
         if (self.features is None) == isinstance(self.model, MlpShape):
             raise ValueError("features (a column of vectors) and `model: {mlp: [...]}` go together")
+        part = self.peft is not None or self.trainable != "all"
+        if self.features and (part or self.activation_checkpointing):
+            raise ValueError(
+                "an `mlp` is trained as a whole: leave out peft, trainable and activation_checkpointing"
+            )
+        if classifies and self.joint and (part and not isinstance(self.trainable, tuple)):
+            raise ValueError(
+                "joint gives a classifier a second head: leave out peft and trainable, or name weights in it"
+            )
         return self
 
     @property

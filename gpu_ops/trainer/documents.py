@@ -24,7 +24,7 @@ def data_files(folder: str) -> list[Path]:
     if Path(folder).is_file():
         return [Path(folder)]
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"no folder {folder!r} with documents to train on")
+        raise FileNotFoundError(f"no folder {folder!r} with documents")
     kinds = PARQUET + ARROW + JSONL
     paths = [
         path for path in Path(folder).iterdir() if path.name.endswith(kinds) and path.name[0] not in "._"

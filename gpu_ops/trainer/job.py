@@ -10,6 +10,10 @@ from typing import Any
 from gpu_ops.trainer.config import TrainConfig
 
 
+class Died(RuntimeError):
+    """A process of a run ended without saying why; the run can go on from its last checkpoint."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One (arm, seed) of a comparison. `tokens` is a path for the feed, `held` one for the evaluation;

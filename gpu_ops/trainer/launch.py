@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_ops.trainer.config import Parallel
-from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.job import Died, Job
 from gpu_ops.trainer.pool import resolve_device
 
 Progress = Callable[[dict[str, Any]], None]
@@ -177,7 +177,7 @@ class Group:
         died = [(w.exitcode, r) for r, w in enumerate(workers) if w.exitcode not in (0, -signal.SIGTERM)]
         code, rank = min(died, default=(1, 0))
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with {code}"
-        raise RuntimeError(
+        raise Died(
             f"{name}: process {rank} of {size} {how} without a traceback, most likely for want of memory; "
             "run again to go on from the last checkpoint, with a smaller micro_batch or with fsdp"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_ops.trainer.config import Parallel
-from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.job import Died, Job
 from gpu_ops.trainer.launch import Progress, Stop, check_paths, portable, told, work
 
 POLL_S = 0.2
@@ -159,7 +159,7 @@ def _outcome(job: Job, parallel: Parallel, messages: list[Message]) -> dict[str,
             continue
         error, host, text = what
         if rank < 0:
-            raise RuntimeError(
+            raise Died(
                 f"{job.name}: a process died without a traceback, most likely for want of memory, or Ray "
                 f"ended it; run again to go on from the last checkpoint ({error})"
             ) from error

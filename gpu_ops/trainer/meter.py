@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu_ops.trainer import network
+from gpu_ops.trainer import network, tuning
 from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.classifier import Mlp
 from gpu_ops.trainer.config import TrainConfig
@@ -117,7 +117,7 @@ class Meter:
             whole = batch.tokens * network.flops_per_token(model, seq_len) / (1 if learning else 3)
         else:
             whole = len(batch) * (known.of_row(seq_len) if learning else known.of_looking(seq_len))
-        if batch.targets.ndim == 1:
+        if batch.targets.ndim == 1 or tuning.is_prompted(model):
             return whole
         return whole - network.head_flops(model, learning) * (batch.targets.size - int(batch.learned.sum()))
 

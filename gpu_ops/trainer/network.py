@@ -18,9 +18,11 @@ from gpu_ops.trainer.precision import weights_dtype
 from gpu_ops.trainer.tuning import tuned
 
 
-def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequence[str] = ()) -> Any:
+def build(
+    config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequence[str] = (), steps: int = 0
+) -> Any:
     """The model at step 0, in float32 or float64: the checkpoint, or fresh weights drawn from the seed.
-    classes: of a classifier.
+    classes: of a classifier. steps: of the run, by which AdaLoRA deals out its ranks.
 
     ValueError when the checkpoint's context is shorter than `seq_len` or its vocabulary too small."""
     if config.init is not None and not Path(config.init).is_dir():
@@ -31,7 +33,7 @@ def build(config: TrainConfig, vocab: int, seed: int, device: str, classes: Sequ
             network = with_language_head(network, config, vocab, seed)
     else:
         network = _language_model(config, vocab, seed)
-    whole = network if isinstance(network, Mlp) else tuned(network, config, seed)
+    whole = network if isinstance(network, Mlp) else tuned(network, config, seed, steps)
     if config.activation_checkpointing:
         _checkpoint_activations(network)  # after peft, which would also ask for gradients of the inputs
     whole = whole.to(device, weights_dtype(config))
@@ -51,7 +53,12 @@ def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
         raise ValueError(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
-        raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
+        raise ValueError(
+            f"seq_len {config.seq_len} is longer than the model's context, {context}; lower seq_len"
+        )
+    asked = 0 if config.probe is None else config.probe.prompt + config.probe.continuation
+    if context is not None and context < asked:
+        raise ValueError(f"probe: its {asked} tokens are more than the model's context, {context}")
     return network
 
 
@@ -67,6 +74,7 @@ def _check_boundaries(network: Any, vocab: int) -> None:
 
 def _checkpoint_activations(network: Any) -> None:
     """transformers changed the name of what turns it on."""
+    network = network.classifier if isinstance(network, TwoHeads) else network  # with the body of both
     if not network.supports_gradient_checkpointing:
         raise ValueError(f"{type(network).__name__} has no activation checkpointing; leave it out")
     enable = getattr(network, "activation_checkpointing_enable", None)

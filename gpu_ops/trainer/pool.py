@@ -8,10 +8,9 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.job import Died, Job
 
 Progress = Callable[[dict[str, Any]], None]
 _worker: dict[str, Any] = {}  # set once in each worker process: device, events, stop
@@ -50,7 +49,7 @@ class Pool:
             self._wait(futures, progress)
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise Died(
                 "a training process died without a traceback, most likely for want of memory; "
                 "run again to go on from the last checkpoints, with fewer workers or a smaller batch_size"
             ) from error
@@ -108,10 +107,13 @@ def _run_here(jobs: Sequence[Job], device: str, threads: int, progress: Progress
 
 
 def resolve_device(device: str, number: int) -> str:
-    """auto: the GPUs in turn, else the CPU."""
+    """auto: the GPUs in turn, else the CPU. ValueError for a device that is not there."""
     import torch
 
-    if device != "auto":
-        return device
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device != "auto":
+        known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{n}" for n in range(count))]
+        if device not in known:
+            raise ValueError(f"device: {device!r} is not there; this machine has {', '.join(known)}")
+        return device
     return f"cuda:{number % count}" if count else "cpu"

@@ -109,11 +109,11 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
     """The run at its last checkpoint, or at step 0; what other settings left in the folder goes. Batches that
     made the loss jump are skipped."""
     folder = Path(job.folder)
-    network_ = network.build(job.config, job.vocab, job.seed, device, job.classes).train()
-    meter = Meter(network_, job.config, device)  # which looks at the model before it may be taken apart
-    model = world.wrap(network_)
     feed = make_feed(job)
     schedule, readers = make_schedule(job.config, feed), job.config.data_workers
+    network_ = network.build(job.config, job.vocab, job.seed, device, job.classes, schedule.steps).train()
+    meter = Meter(network_, job.config, device)  # which looks at the model before it may be taken apart
+    model = world.wrap(network_)
     run = Sitting(
         job=job,
         world=world,

@@ -13,20 +13,20 @@ import torch
 from torch import nn
 
 from gpu_ops.trainer.config import LastLayers, TrainConfig
-from gpu_ops.trainer.schedule import Schedule
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 RANKS = "peft."  # before the names of what AdaLoRA learned about ranks
 _LEARNED = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
-def tuned(network: Any, config: TrainConfig, seed: int) -> Any:
-    """The network with what the config trains, the rest frozen; with `peft` its wrapped form.
+def tuned(network: Any, config: TrainConfig, seed: int, steps: int = 0) -> Any:
+    """The network with what the config trains, the rest frozen; with `peft` its wrapped form. steps: of the
+    run.
 
     ValueError for names or layers that the model does not have and configurations that peft refuses,
     ModuleNotFoundError without peft."""
     if config.peft is not None:
-        return _adapted(network, config, seed)
+        return _adapted(network, config, seed, steps)
     if config.trainable != "all":
         chosen = _chosen(network, config.trainable)
         for name, parameter in network.named_parameters():
@@ -77,7 +77,7 @@ def _last(network: Any, layers: int, names: Sequence[str]) -> set[str]:
     return set(names[begin:])
 
 
-def _adapted(network: Any, config: TrainConfig, seed: int) -> Any:
+def _adapted(network: Any, config: TrainConfig, seed: int, steps: int) -> Any:
     try:
         import peft
     except ModuleNotFoundError as error:
@@ -86,7 +86,7 @@ def _adapted(network: Any, config: TrainConfig, seed: int) -> Any:
     classifies = network.get_output_embeddings() is None
     fields = {"task_type": "SEQ_CLS" if classifies else "CAUSAL_LM", **config.peft}
     if fields["peft_type"] == "ADALORA":
-        fields = {"total_step": Schedule.of(config).steps, **fields}
+        fields = {"total_step": steps, **fields}
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # peft asks transformers under names that the latter is about to drop.
@@ -105,6 +105,12 @@ def _adapted(network: Any, config: TrainConfig, seed: int) -> Any:
 def is_adapted(network: Any) -> bool:
     """Whether peft wraps the network."""
     return hasattr(network, "peft_config")
+
+
+def is_prompted(network: Any) -> bool:
+    """Whether learned vectors stand before the inputs, so that the output layer sees all places."""
+    config = network.active_peft_config if is_adapted(network) else None
+    return config is not None and config.is_prompt_learning and config.peft_type != "PREFIX_TUNING"
 
 
 def _allocator(network: Any) -> Any | None:

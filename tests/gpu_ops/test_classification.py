@@ -284,6 +284,15 @@ def test_training_learns_to_tell_the_classes_apart(folders, tmp_path, fields):
     assert table["arms"]["random"]["repeats"] == [pytest.approx(fields.epochs, rel=0.01)]
 
 
+def test_vectors_in_float64(folders, tmp_path):
+    single, double = (
+        run.train(job_of(folders, vectors(dtype=dtype), tmp_path / dtype), "cpu", lambda event: None)
+        for dtype in ("float32", "float64")
+    )
+    assert double["curve"][-1]["all"] == pytest.approx(single["curve"][-1]["all"], rel=0.2)
+    assert set(double["bytes_by_dtype"]) == {"float64"}
+
+
 def test_the_exported_model_gives_the_same_losses(folders, tmp_path):
     job = job_of(folders, texts(), tmp_path)
     result = run.train(job, "cpu", lambda event: None)
@@ -341,6 +350,9 @@ def test_wrong_settings_are_refused(folders, tmp_path):
         texts(features="embedding")
     with pytest.raises(ValidationError, match="vectors have no tokens"):
         vectors(tokens=10)
+    for part in ({"peft": {"peft_type": "LORA"}}, {"trainable": "bias"}, {"activation_checkpointing": True}):
+        with pytest.raises(ValidationError, match="trained as a whole"):
+            vectors(**part)
     with pytest.raises(ValueError, match="longer than the model's context, 64"):
         network.build(config(init=BERT, seq_len=65), 100, 0, "cpu", ("a", "b"))
     arms = [Arm("random", {0: folders["pool"]}, True, {"label": "domain"})]

@@ -129,7 +129,19 @@ def test_a_language_model_takes_further_texts_too(folders, tmp_path):
     assert torch.allclose(got, sitting.network.lm_head.weight.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_activation_checkpointing_is_of_the_shared_body(folders, tmp_path):
+    losses = []
+    for sparing in (False, True):
+        fields = config(folders, activation_checkpointing=sparing)
+        losses.append(run.train(job_of(folders, fields, tmp_path / str(sparing)), "cpu", print)["curve"])
+    assert losses[0][-1]["all"] == pytest.approx(losses[1][-1]["all"], rel=1e-5)
+    assert losses[0][-1]["flops"] < losses[1][-1]["flops"]
+
+
 def test_what_cannot_be_joined_is_refused(folders, tmp_path):
+    for part in ({"peft": {"peft_type": "LORA"}}, {"trainable": "bias"}, {"trainable": {"last": 1}}):
+        with pytest.raises(ValidationError, match="leave out peft and trainable"):
+            config(folders, **part)
     with pytest.raises(ValidationError, match="vectors do not allow"):
         config(folders, features="x", model={"mlp": []}, tokenizer=None)
     bert = str(ROOT / "configs/examples/tiny_classifier")

@@ -14,9 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from gpu_ops.trainer import flops, network, run, tuning
-from gpu_ops.trainer.batch import Batch
+from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.feeds import make_feed, make_schedule
 from gpu_ops.trainer.job import Job
+from gpu_ops.trainer.meter import Meter
 from gpu_ops.trainer.objective import CausalLmObjective
 from gpu_ops.trainer.stream import Vocabulary, tokenise
 
@@ -45,7 +47,7 @@ def config(**fields) -> TrainConfig:
 
 
 def built(**fields):
-    return network.build(config(**fields), 512, 0, "cpu")
+    return network.build(config(**fields), 512, 0, "cpu", (), 6)
 
 
 def gpt2(kind=GPT2LMHeadModel):
@@ -178,6 +180,35 @@ def check_cost(model) -> None:
         whole = counter.get_total_flops()
     assert 2 * found.of_looking(16) == pytest.approx(forward, rel=0.01)
     assert 2 * found.of_row(16) == pytest.approx(whole, rel=0.01)
+
+
+@pytest.mark.parametrize("fields", [{}, {"peft": PROMPT}, {"peft": PREFIX}], ids=["all", "prompt", "prefix"])
+@pytest.mark.filterwarnings("ignore:.*past_key_values:FutureWarning")
+def test_targets_that_are_left_out_save_what_the_output_layer_saves(fields):
+    model = built(**fields).train()
+    inner = model.get_base_model() if tuning.is_adapted(model) else model
+    meter = Meter(model, config(**fields), "cpu")
+    inner.set_attn_implementation("eager")
+    ids = np.arange(34).reshape(2, 17)
+    batch = Batch(ids[:, :-1], np.where(ids[:, 1:] % 4, IGNORED, ids[:, 1:]), np.arange(2))
+    with FlopCounterMode(display=False) as counter:
+        CausalLmObjective().logits(model, batch, "cpu").losses().sum().backward()
+    meter.trained(batch)
+    assert meter.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("budget", [{"examples": 12}, {"epochs": 0.01}])
+def test_adalora_knows_the_steps_of_every_budget(budget, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "A dog saw a cat. " * 300}) + "\n")
+    fields = config(
+        model=None, init=STORIES, tokens=None, peft={**ADALORA, "tinit": 0, "tfinal": 0}, **budget
+    )
+    vocabulary = Vocabulary.load(STORIES)
+    _, tokens = tokenise(str(tmp_path), vocabulary, tmp_path)
+    job = Job("a", 0, fields, tokens, "", True, vocabulary.size, "", False, "")
+    steps = make_schedule(fields, make_feed(job)).steps
+    model = network.build(fields, vocabulary.size, 0, "cpu", (), steps)
+    assert model.active_peft_config.total_step == steps > 0
 
 
 def test_cost_of_all_is_the_formula():

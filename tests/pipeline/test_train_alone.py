@@ -75,3 +75,46 @@ def test_data_that_cannot_be_trained_on(recipe, capsys):
     (recipe.parent / "data/a.parquet").unlink()
     assert cli.main(["train", str(recipe)]) == 3
     assert "no data file; expected *.parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sets", "code", "said"),
+    [
+        (["data=nope", "holdout=nix"], 2, ["data=nope: data: there is no folder 'nope'", "folder 'nix'"]),
+        (["out=recipe.yaml"], 2, ["out: ", "cannot be written"]),
+        (["device=cuda:77"], 3, ["device: 'cuda:77' is not there", "next: fix this; then: tamis train"]),
+        (["lr=1e30"], 2, ["the loss is nan", "lower lr"]),
+        (["trainable=[a(]"], 2, ["trainable: 'a(' is no regular expression"]),
+        (["select={kind: gradient_bound, min_tau: 0.5}"], 2, ["select.min_tau = 0.5"]),
+        (["select={kind: gradient_bound, mintau: 2}"], 2, ["no key 'mintau'; did you mean 'min_tau'?"]),
+        (["probe={passages: held, prompt: 600}"], 3, ["more than the model's context"]),
+    ],
+)
+def test_errors_say_what_to_do_and_have_their_code(recipe, capsys, sets, code, said):
+    given = [part for one in sets for part in ("--set", one)]
+    if any("probe" in one for one in sets):  # long enough to be asked for
+        pq.write_table(pa.table({"text": ["A cat ran home. " * 400]}), recipe.parent / "held/a.parquet")
+    assert cli.main(["train", str(recipe), *given]) == code
+    err = capsys.readouterr().err
+    assert [one for one in said if one not in err] == [], err
+
+
+def test_a_process_that_died_can_go_on(recipe, capsys, monkeypatch):
+    from gpu_ops.trainer import compare
+    from gpu_ops.trainer.job import Died
+
+    def died(*_):
+        raise Died("a training process died without a traceback")
+
+    monkeypatch.setattr(compare, "_jobs", died)
+    assert cli.main(["train", str(recipe)]) == 4
+    assert "resume with: tamis train" in capsys.readouterr().err
+
+
+def test_an_adapter_is_named_where_it_lies(recipe, capsys):
+    pytest.importorskip("peft")
+    peft = "peft={peft_type: LORA, r: 2, target_modules: [q_proj]}"
+    assert cli.main(["train", str(recipe), "--set", peft]) == 0
+    out = capsys.readouterr().out
+    assert f"adapter: {recipe.parent / 'out/model-0/adapter'}" in out
+    assert "\nmodel: " not in out

@@ -69,7 +69,7 @@ def _frozen(folder: str, job: Job, trained: Any) -> Any:
         return mlp
     if job.config.objective == "classification":
         _same(folder, "classes", own_labels(folder, job.classes), tuple(job.classes))
-        config = job.config.model_copy(update={"init": folder, "model": None})
+        config = job.config.model_copy(update={"init": folder, "model": None, "peft": None, "joint": ()})
         return network.build(config, job.vocab, job.seed, "cpu", job.classes)
     found = load_network(folder, "cpu", "float32")
     _same(folder, "tokens", *(one.config.get_text_config().vocab_size for one in (found, trained)))
