@@ -278,6 +278,8 @@ class TrainConfig(_Fields):
             raise ValueError("a model from scratch needs `tokenizer`, a folder with tokenizer.json")
         if self.peft is not None and ("peft_type" not in self.peft or self.trainable != "all"):
             raise ValueError("peft needs a `peft_type`, such as LORA, and leaves nothing for `trainable`")
+        if self.merge and self.early_stop is not None and self.early_stop.keep == "best":
+            raise ValueError("merge is of the last model: give early_stop: {keep: last}, or merge afterwards")
         if self.merge and self.peft is None:
             raise ValueError("merge is of an adapter; give `peft`, or leave it out")
         for pattern in self.trainable if isinstance(self.trainable, tuple) else ():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer import checkpoint, network, rewind, tuning
+from gpu_ops.trainer import checkpoint, keep, network, rewind, tuning
 from gpu_ops.trainer.draw import Draw
-from gpu_ops.trainer.early import best, is_over
+from gpu_ops.trainer.early import is_over
 from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
@@ -54,8 +53,8 @@ def train(
         before, (run, step) = run, _prepare(job, device, world)
         run.meter.spent = before.meter.spent  # what was thrown away was paid for
     result = _result(run)
-    if not job.untrained and _kept(run) == len(run.curve) - 1:
-        _export_model(run, folder)
+    if not job.untrained:
+        keep.export_kept(run, folder)
     if world.first:
         write_json(folder / "result.json", result)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -91,8 +90,8 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
             progress(_event(run, step, row["loss"]))
         if step in evals:
             _evaluate(run, step, log)
-            if _is_best(run):
-                _export_model(run, Path(run.job.folder))
+            if keep.is_best(run):
+                keep.export_model(run, keep.candidate(run, len(run.curve) - 1))
         if _checkpoint_due(run, step, saved, evals):
             run.meter.settle()
             log.sync()  # the rows before the checkpoint are not made again
@@ -180,12 +179,6 @@ def _evaluate(run: Sitting, step: int, log: Log) -> None:
     log.speed({"step": step, **run.meter.speed(tokens)})
 
 
-def _is_best(run: Sitting) -> bool:
-    """Whether the last evaluation is the best one so far, and that one is wanted."""
-    rule = run.job.config.early_stop
-    return rule is not None and rule.keep == "best" and best(run.curve, rule.on) == len(run.curve) - 1
-
-
 def _event(run: Sitting, step: int, loss: float) -> dict[str, Any]:
     return {
         "arm": run.job.arm,
@@ -206,43 +199,6 @@ def _checkpoint_due(run: Sitting, step: int, saved: int, evals: set[int]) -> boo
     return due and not pending and step < run.draw.schedule.steps
 
 
-def _export_model(run: Sitting, folder: Path) -> None:
-    """The trained model as a Hugging Face folder `model`, tokenizer included; an adapter as peft's folder
-    `adapter`, and merged into `model` where that is wanted."""
-    weights = run.world.gathered(run.network)
-    if not run.world.first:
-        return
-    given = {} if weights is None else {"state_dict": weights}
-    trained = run.network
-    with _without_bars():
-        if tuning.is_adapted(trained):
-            trained.save_pretrained(folder / "adapter", **given)
-            if not run.job.config.merge:
-                return
-            trained, given = trained.merge_and_unload(), {}
-        trained.save_pretrained(folder / "model", **given)
-    if run.job.config.features:
-        return
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        source = Path(run.job.config.tokenizer_folder) / name
-        if source.is_file():
-            (folder / "model" / name).write_bytes(source.read_bytes())
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """transformers draws a bar for every file that it writes, across the run's own display."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 def _save(run: Sitting, step: int) -> None:
     draw, arrays = run.draw.state()
     followed = {} if run.reference is None else run.reference.state()
@@ -258,6 +214,7 @@ def _save(run: Sitting, step: int) -> None:
     folder, kept = Path(run.job.folder) / "checkpoints", run.job.config.checkpoints_kept
     arrays = {**arrays, **followed, **tuning.state(run.network)}
     checkpoint.save(folder, step, run.network, run.optimizer, state, arrays, run.world, kept)
+    keep.prune(run)
 
 
 def _result(run: Sitting) -> dict[str, Any]:
@@ -272,12 +229,6 @@ def _result(run: Sitting) -> dict[str, Any]:
         "spikes": rewind.spikes(Path(run.job.folder)),
         "steps": run.done,
         "stopped": not run.job.untrained and run.done < run.draw.schedule.steps,
-        "kept": _kept(run),
+        "kept": keep.kept(run),
         **run.meter.result(tokens),
     }
-
-
-def _kept(run: Sitting) -> int:
-    """The number of the evaluation of the model that is exported."""
-    rule = run.job.config.early_stop
-    return best(run.curve, rule.on) if rule is not None and rule.keep == "best" else len(run.curve) - 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gpu_ops.trainer import network, run
 from gpu_ops.trainer.compare import Arm, _jobs, compare
@@ -157,3 +158,16 @@ def test_a_run_that_overfits_stops_resumes_to_the_same_and_keeps_what_is_wanted(
 def test_an_unknown_domain_is_refused():
     with pytest.raises(ValueError, match="on: 'b' is none of all, macro and the domains"):
         is_over(points([1.0]), EarlyStop(on="b"))
+
+
+def test_a_merge_is_of_the_last_model():
+    fields = {
+        "model": SHAPE,
+        "tokenizer": STORIES,
+        "tokens": 64,
+        "peft": {"peft_type": "LORA"},
+        "merge": True,
+    }
+    with pytest.raises(ValidationError, match="merge is of the last model"):
+        TrainConfig(**fields, early_stop={})
+    TrainConfig(**fields, early_stop={"keep": "last"})

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
-from gpu_ops.trainer import flops, network, run, tuning
+from gpu_ops.trainer import flops, keep, network, run, tuning
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.config import LlamaShape, TrainConfig
 from gpu_ops.trainer.feeds import make_feed, make_schedule
@@ -285,7 +285,7 @@ def test_a_merged_adapter_is_a_whole_model_that_says_the_same(job_of):
 
 def test_adalora_ends_with_the_ranks_it_was_given(job_of, monkeypatch):
     kept = []
-    monkeypatch.setattr(run, "_export_model", lambda sitting, folder: kept.append(sitting.network))
+    monkeypatch.setattr(keep, "export_model", lambda sitting, folder: kept.append(sitting.network))
     run.train(job_of("run", peft=ADALORA, tokens=640), "cpu", lambda event: None)
     ranks = [sum(left) for left in kept[0].active_peft_config.rank_pattern.values()]
     assert sum(ranks) == 3 * 2  # target_r in each of three layers
