@@ -38,7 +38,9 @@ class Curriculum(Shape, Recipe):
 
     What to expect: nothing that one can rely on. Small models from scratch at equal tokens, on documentation
     and licences, lost 0.135 nats per byte with a sort from short to long and 0.145 with competence by length,
-    over whole documents of any length. `workflows/curriculum.py` tries difficulties and pacings on your text.
+    over whole documents of any length; over documents of at most 16 kB short before long gained 0.05 to 0.09
+    on one corpus and -0.02 to 0.02 on another (5 seeds), and orders by loss or rarity lost up to 0.26.
+    `workflows/curriculum.py` tries difficulties and pacings on your text.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
