@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from gpu_ops.trainer import evaluate, feeds, processes, run, update
 from gpu_ops.trainer.batch import IGNORED, Batch
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.stream import Stream, Vocabulary, tokenise
 from gpu_ops.trainer.world import Alone

@@ -37,7 +37,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_ops.trainer.compare import Arm, compare
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from operators.kernels.counter import uniform
 from pipeline.budget.fit import fit
 from pipeline.budget.law import Law

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gpu_ops.kernels.networks import longest_input, network_of
-from gpu_ops.trainer.config import LlamaShape, MlpShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape, MlpShape
 from gpu_ops.trainer.stream import Vocabulary
 
 WEIGHTS = "model.safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpu_ops.trainer.config import EarlyStop
+from gpu_ops.trainer.config_parts import EarlyStop
 
 Curve = Sequence[dict[str, Any]]
 

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from gpu_ops.trainer.config import Energy
+from gpu_ops.trainer.config_parts import Energy
 
 JOULES_PER_KWH = 3.6e6
 MEASURE_EVERY_S = 5

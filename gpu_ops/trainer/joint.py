@@ -13,7 +13,8 @@ from torch import nn
 
 from gpu_ops.kernels.causal_lm import check_causal, load_network
 from gpu_ops.trainer.batch import Batch, Feed
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.objective import CausalLmObjective, Objective, by_row
 from gpu_ops.trainer.stream import Stream

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer.config import Parallel
+from gpu_ops.trainer.config_parts import Parallel
 from gpu_ops.trainer.job import Died, Job
 from gpu_ops.trainer.pool import resolve_device
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gpu_ops.trainer.config import Parallel
+from gpu_ops.trainer.config_parts import Parallel
 from gpu_ops.trainer.job import Died, Job
 from gpu_ops.trainer.launch import Progress, Stop, check_paths, portable, told, work
 

@@ -12,7 +12,8 @@ from torch import nn
 from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.kernels.document_mask import crosses
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.joint import TwoHeads, with_language_head
 from gpu_ops.trainer.precision import weights_dtype
 from gpu_ops.trainer.tuning import tuned

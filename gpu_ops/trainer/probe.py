@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from gpu_ops.kernels.tokens import first_ids, strings
-from gpu_ops.trainer.config import ProbeConfig
+from gpu_ops.trainer.config_parts import ProbeConfig
 from gpu_ops.trainer.documents import columns, data_files, domains_of
 from gpu_ops.trainer.files import content_key
 from gpu_ops.trainer.stream import Vocabulary

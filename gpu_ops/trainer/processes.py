@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from gpu_ops.trainer.config import Parallel, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import Parallel
 from gpu_ops.trainer.world import Floats, Tensors, World, load_any, save_whole
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_ops.trainer.config import SpikeRule
+from gpu_ops.trainer.config_parts import SpikeRule
 
 REMEMBERED = 4  # calm steps whose batches are looked at again
 LEAST = 20  # calm steps that are needed before anything can be called high

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from gpu_ops.trainer.config import LastLayers, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LastLayers
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 RANKS = "peft."  # before the names of what AdaLoRA learned about ranks

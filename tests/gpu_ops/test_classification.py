@@ -22,7 +22,8 @@ from gpu_ops.trainer import network, run
 from gpu_ops.trainer.classification import ClassificationObjective, macro_f1
 from gpu_ops.trainer.classifier import own_labels
 from gpu_ops.trainer.compare import Arm, _jobs, compare
-from gpu_ops.trainer.config import LlamaShape, MlpShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape, MlpShape
 from gpu_ops.trainer.feeds import make_feed, make_objective, make_schedule
 from gpu_ops.trainer.labelled import Examples, read_labelled
 from gpu_ops.trainer.stream import Vocabulary

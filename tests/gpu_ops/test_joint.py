@@ -15,7 +15,8 @@ from transformers import AutoModelForSequenceClassification
 
 from gpu_ops.trainer import network, run
 from gpu_ops.trainer.compare import Arm, _jobs
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.stream import Stream
 from gpu_ops.trainer.update import _gradients
 from gpu_ops.trainer.world import Alone

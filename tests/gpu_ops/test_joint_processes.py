@@ -13,7 +13,8 @@ from pair import Pair
 from trained import STORIES, relative, rows_of, train, weights_of
 
 from gpu_ops.trainer.compare import Arm, _jobs
-from gpu_ops.trainer.config import LlamaShape, MlpShape, Parallel, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape, MlpShape, Parallel
 
 torch.set_num_threads(1)
 LLAMA = {"model": LlamaShape(hidden=16, layers=2, heads=2), "tokenizer": STORIES}

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from gpu_ops.trainer import network, run
 from gpu_ops.trainer.compare import Arm, _jobs, compare
-from gpu_ops.trainer.config import EarlyStop, LlamaShape, ProbeConfig, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import EarlyStop, LlamaShape, ProbeConfig
 from gpu_ops.trainer.early import best, is_over
 from gpu_ops.trainer.evaluate import evaluate
 from gpu_ops.trainer.probe import Passages, probe, read_passages

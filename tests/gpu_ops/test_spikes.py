@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gpu_ops.trainer import run
-from gpu_ops.trainer.config import LlamaShape, SpikeRule, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape, SpikeRule
 from gpu_ops.trainer.evaluate import held_out
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.spikes import Step, Watch

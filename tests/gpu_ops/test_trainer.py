@@ -19,7 +19,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from gpu_ops.trainer import evaluate, network, run, summary
 from gpu_ops.trainer.compare import Arm, _jobs, compare
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.documents import documents
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.optim import make_optimizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpu_ops.trainer import checkpoint, network
-from gpu_ops.trainer.config import LlamaShape
+from gpu_ops.trainer.config_parts import LlamaShape
 
 SHAPE = LlamaShape(hidden=16, layers=2, heads=2, kv_heads=1)
 OPTIMIZERS = {

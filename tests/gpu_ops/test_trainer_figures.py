@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from gpu_ops.trainer import energy, network, peaks
 from gpu_ops.trainer.compare import Arm, compare
-from gpu_ops.trainer.config import Energy, LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import Energy, LlamaShape
 
 torch.set_num_threads(1)
 STORIES = str(Path(__file__).parents[2] / "configs/quickstart/stories260K")

@@ -16,7 +16,7 @@ import torch
 from trained import config_of, job_of, rows_of, train, with_config
 
 from gpu_ops.trainer import launch
-from gpu_ops.trainer.config import Parallel
+from gpu_ops.trainer.config_parts import Parallel
 from gpu_ops.trainer.run import Stopped
 
 torch.set_num_threads(1)
@@ -112,7 +112,7 @@ import sys
 sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]}
 from pathlib import Path
 from trained import config_of, job_of
-from gpu_ops.trainer.config import Parallel
+from gpu_ops.trainer.config_parts import Parallel
 from gpu_ops.trainer.launch import train_job
 job = job_of(Path({str(tmp_path)!r}), "both", config_of(parallel=Parallel(kind="fsdp"), checkpoint_every=2))
 train_job(job, "cpu")

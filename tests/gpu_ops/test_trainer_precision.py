@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from gpu_ops.trainer import evaluate, network, run
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.precision import Precision
 from gpu_ops.trainer.stream import Vocabulary, tokenise

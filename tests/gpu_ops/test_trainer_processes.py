@@ -21,7 +21,7 @@ from trained import (
     with_config,
 )
 
-from gpu_ops.trainer.config import Parallel
+from gpu_ops.trainer.config_parts import Parallel
 
 torch.set_num_threads(1)
 KINDS = ("ddp", "fsdp")

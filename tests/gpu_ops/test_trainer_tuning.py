@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2ForSequenceClassi
 
 from gpu_ops.trainer import flops, keep, network, run, tuning
 from gpu_ops.trainer.batch import IGNORED, Batch
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.feeds import make_feed, make_schedule
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.meter import Meter

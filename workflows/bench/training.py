@@ -42,7 +42,7 @@ SEED, RATE, WARMUP = 0, 1e-3, 0.1
 
 def start(args: argparse.Namespace) -> tuple[Path, Path]:
     """The model at step 0 and the tokens, made once."""
-    from gpu_ops.trainer.config import LlamaShape
+    from gpu_ops.trainer.config_parts import LlamaShape
     from gpu_ops.trainer.network import from_shape
     from gpu_ops.trainer.stream import Vocabulary, tokenise
 

@@ -20,7 +20,8 @@ from gpu_ops.trainer import network, run
 from gpu_ops.trainer.batch import IGNORED, Batch
 from gpu_ops.trainer.compare import Arm
 from gpu_ops.trainer.compare import _jobs as jobs_of
-from gpu_ops.trainer.config import LlamaShape, TrainConfig
+from gpu_ops.trainer.config import TrainConfig
+from gpu_ops.trainer.config_parts import LlamaShape
 from gpu_ops.trainer.config_select import SelectConfig
 from gpu_ops.trainer.draw import Draw
 from gpu_ops.trainer.job import Job
