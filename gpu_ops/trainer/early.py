@@ -22,6 +22,13 @@ def goodness(point: dict[str, Any], on: str) -> float:
     return -float(point["domains"][on])
 
 
+def check(rule: EarlyStop | None, domains: Sequence[str], classifies: bool) -> None:
+    """ValueError for a measure that the evaluations on these domains will not have."""
+    if rule is not None:
+        point: dict[str, Any] = {"domains": dict.fromkeys(domains, 0.0), "macro": 0.0, "all": 0.0}
+        goodness(point | ({"accuracy": {"all": 0.0}} if classifies else {}), rule.on)
+
+
 def best(curve: Curve, on: str) -> int:
     """The number of the best evaluation, the first of equals."""
     values = [goodness(point, on) for point in curve]

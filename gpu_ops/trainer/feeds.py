@@ -131,3 +131,9 @@ def load_held(job: Job) -> Any:
     if job.config.objective == "classification":
         return Examples(job.held, job.classes)
     return HeldOut.load(job.held)
+
+
+def domains_of_held(job: Job, held: Any) -> Sequence[str]:
+    """The domains that an evaluation tells apart."""
+    found: Sequence[str] = held.data.domains if job.config.objective == "classification" else held.domains
+    return found

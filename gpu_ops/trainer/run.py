@@ -10,8 +10,8 @@ from typing import Any
 
 from gpu_ops.trainer import checkpoint, keep, network, rewind, tuning
 from gpu_ops.trainer.draw import Draw
-from gpu_ops.trainer.early import is_over
-from gpu_ops.trainer.feeds import load_held, make_feed, make_objective, make_schedule
+from gpu_ops.trainer.early import check, is_over
+from gpu_ops.trainer.feeds import domains_of_held, load_held, make_feed, make_objective, make_schedule
 from gpu_ops.trainer.files import write_json
 from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.joint import Joint
@@ -130,6 +130,7 @@ def _prepare(job: Job, device: str, world: World) -> tuple[Sitting, int]:
         probe=None if job.probe is None else Passages.load(job.probe),
         watch=None if job.config.spikes is None else Watch(job.config.spikes),
     )
+    check(job.config.early_stop, domains_of_held(job, run.held), job.config.objective == "classification")
     world.wait()  # nobody reads or writes in the folder
     if world.first:
         _tidy(folder, job.identity)

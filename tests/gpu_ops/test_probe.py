@@ -18,7 +18,7 @@ from gpu_ops.trainer import network, run
 from gpu_ops.trainer.compare import Arm, _jobs, compare
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.config_parts import EarlyStop, LlamaShape, ProbeConfig
-from gpu_ops.trainer.early import best, is_over
+from gpu_ops.trainer.early import best, check, is_over
 from gpu_ops.trainer.evaluate import evaluate
 from gpu_ops.trainer.probe import Passages, probe, read_passages
 from gpu_ops.trainer.stream import Vocabulary
@@ -154,6 +154,14 @@ def test_a_run_that_overfits_stops_resumes_to_the_same_and_keeps_what_is_wanted(
     assert table["arms"]["random"]["steps"] == [got["steps"]]
     assert any("stopped early" in warning for warning in table["warnings"])
     assert json.loads((tmp_path / "table/compare.json").read_text()) == table
+
+
+def test_a_measure_that_will_not_be_there_is_refused_before_training():
+    check(None, ["a"], False)
+    check(EarlyStop(on="a"), ["a"], False)
+    check(EarlyStop(on="accuracy"), ["a"], True)
+    with pytest.raises(ValueError, match="on: 'accuracy' is none of all, macro and the domains"):
+        check(EarlyStop(on="accuracy"), ["a"], False)
 
 
 def test_an_unknown_domain_is_refused():
