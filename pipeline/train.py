@@ -66,13 +66,14 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
 
 @contextmanager
 def told_apart() -> Iterator[None]:
-    """The trainer's errors as those with an exit code: losses that are no numbers are a matter of the config,
-    and a process that died may go on."""
+    """The trainer's errors as those with an exit code: losses that are no numbers, settings that do not fit
+    and packages that are missing are a matter of the config, and a process that died may go on."""
+    from gpu_ops.trainer.config_parts import Unfit
     from gpu_ops.trainer.job import Died
 
     try:
         yield
-    except FloatingPointError as error:
+    except (FloatingPointError, ModuleNotFoundError, Unfit) as error:
         raise ConfigError(str(error)) from error
     except (FileNotFoundError, ValueError) as error:
         raise DataError(str(error)) from error

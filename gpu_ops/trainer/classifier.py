@@ -13,7 +13,7 @@ from torch import nn
 
 from gpu_ops.kernels.networks import longest_input, network_of
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.config_parts import LlamaShape, MlpShape
+from gpu_ops.trainer.config_parts import LlamaShape, MlpShape, Unfit
 from gpu_ops.trainer.stream import Vocabulary
 
 WEIGHTS = "model.safetensors"
@@ -70,9 +70,9 @@ def build_classifier(config: TrainConfig, classes: Sequence[str], vocab: int, se
             network = _with_new_head(str(config.init), classes)
     text = network.config.get_text_config()
     if text.vocab_size < vocab:
-        raise ValueError(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
+        raise Unfit(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
     if (context := longest_input(network, network.config)) < config.seq_len:
-        raise ValueError(f"seq_len {config.seq_len} is longer than the model's context, {context}")
+        raise Unfit(f"seq_len {config.seq_len} is longer than the model's context, {context}")
     _name(network, classes)
     if text.pad_token_id is None:  # some models classify by the last token that is none of these
         vocabulary = Vocabulary.load(config.tokenizer_folder)

@@ -10,6 +10,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
+class Unfit(ValueError):
+    """A setting that does not fit the model or the data, or asks for what is not there."""
+
+
 class Fields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpu_ops.trainer.config_parts import EarlyStop
+from gpu_ops.trainer.config_parts import EarlyStop, Unfit
 
 Curve = Sequence[dict[str, Any]]
 
@@ -18,7 +18,7 @@ def goodness(point: dict[str, Any], on: str) -> float:
         return -float(point[on])
     if on not in point["domains"]:
         domains = list(point["domains"])
-        raise ValueError(f"early_stop: on: {on!r} is none of all, macro and the domains {domains}")
+        raise Unfit(f"early_stop: on: {on!r} is none of all, macro and the domains {domains}")
     return -float(point["domains"][on])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_ops.trainer.config_parts import Unfit
 from gpu_ops.trainer.job import Job
 
 METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
@@ -101,6 +102,9 @@ def _wandb(job: Job) -> Any:
     except ImportError as error:
         raise ModuleNotFoundError("log: [wandb] needs the package wandb; pip install wandb") from error
     config = {"arm": job.arm, "seed": job.seed, **job.config.model_dump()}
-    return wandb.init(
-        project="tamis", name=job.name, id=job.identity, resume="allow", dir=job.folder, config=config
-    )
+    try:
+        return wandb.init(
+            project="tamis", name=job.name, id=job.identity, resume="allow", dir=job.folder, config=config
+        )
+    except wandb.Error as error:
+        raise Unfit(f"log: [wandb]: {error}; log in with `wandb login`, or set WANDB_MODE=offline") from error

@@ -13,7 +13,7 @@ from gpu_ops.kernels.causal_lm import load_network
 from gpu_ops.kernels.document_mask import crosses
 from gpu_ops.trainer.classifier import Mlp, build_classifier, llama_config
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.config_parts import LlamaShape
+from gpu_ops.trainer.config_parts import LlamaShape, Unfit
 from gpu_ops.trainer.joint import TwoHeads, with_language_head
 from gpu_ops.trainer.precision import weights_dtype
 from gpu_ops.trainer.tuning import tuned
@@ -51,15 +51,13 @@ def _language_model(config: TrainConfig, vocab: int, seed: int) -> Any:
         network = load_network(config.init, "cpu", "float32").requires_grad_(True)
     text = network.config.get_text_config()
     if text.vocab_size < vocab:
-        raise ValueError(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
+        raise Unfit(f"the model knows {text.vocab_size} tokens, the tokenizer has {vocab}")
     context = getattr(text, "max_position_embeddings", None)
     if context is not None and context < config.seq_len:
-        raise ValueError(
-            f"seq_len {config.seq_len} is longer than the model's context, {context}; lower seq_len"
-        )
+        raise Unfit(f"seq_len {config.seq_len} is longer than the model's context, {context}; lower seq_len")
     asked = 0 if config.probe is None else config.probe.prompt + config.probe.continuation
     if context is not None and context < asked:
-        raise ValueError(f"probe: its {asked} tokens are more than the model's context, {context}")
+        raise Unfit(f"probe: its {asked} tokens are more than the model's context, {context}")
     return network
 
 
@@ -67,7 +65,7 @@ def _check_boundaries(network: Any, vocab: int) -> None:
     """ValueError for a model whose attention crosses documents whatever it is told."""
     change = crosses(network, vocab)
     if change is not None:
-        raise ValueError(
+        raise Unfit(
             f"boundaries: keep, but what {type(network).__name__} says of a document depends on the one "
             f"before it (logits change by {change:.1e} of the largest); take boundaries: cross"
         )
@@ -77,7 +75,7 @@ def _checkpoint_activations(network: Any) -> None:
     """transformers changed the name of what turns it on."""
     network = network.classifier if isinstance(network, TwoHeads) else network  # with the body of both
     if not network.supports_gradient_checkpointing:
-        raise ValueError(f"{type(network).__name__} has no activation checkpointing; leave it out")
+        raise Unfit(f"{type(network).__name__} has no activation checkpointing; leave it out")
     enable = getattr(network, "activation_checkpointing_enable", None)
     (enable or network.gradient_checkpointing_enable)({"use_reentrant": False})
 

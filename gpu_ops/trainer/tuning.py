@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gpu_ops.trainer.config import TrainConfig
-from gpu_ops.trainer.config_parts import LastLayers
+from gpu_ops.trainer.config_parts import LastLayers, Unfit
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 RANKS = "peft."  # before the names of what AdaLoRA learned about ranks
@@ -42,9 +42,7 @@ def _chosen(network: Any, trainable: Any) -> set[str]:
         # Ben Zaken et al. 2022, section 3: the biases, and the layer of the task where there is a new one.
         found = {n for n in names if n.rpartition(".")[2] == "bias"}
         if not found:
-            raise ValueError(
-                "trainable: bias (BitFit), but the model has no biases; take peft or last layers"
-            )
+            raise Unfit("trainable: bias (BitFit), but the model has no biases; take peft or last layers")
         return found | _task_head(network, names)
     if isinstance(trainable, LastLayers):
         return _last(network, trainable.last, names) | _task_head(network, names)
@@ -53,7 +51,7 @@ def _chosen(network: Any, trainable: Any) -> set[str]:
         found = {name for name in names if re.search(pattern, name)}
         if not found:
             some = ", ".join(names[:: max(1, len(names) // 6)])
-            raise ValueError(f"trainable: no weight's name has {pattern!r} in it; names are like {some}")
+            raise Unfit(f"trainable: no weight's name has {pattern!r} in it; names are like {some}")
         chosen |= found
     return chosen
 
@@ -72,7 +70,7 @@ def _last(network: Any, layers: int, names: Sequence[str]) -> set[str]:
     count = network.config.get_text_config().num_hidden_layers
     blocks = [n for n, m in network.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not blocks or layers > count:
-        raise ValueError(f"trainable: last: {layers}, but the model has {count if blocks else 'no'} layers")
+        raise Unfit(f"trainable: last: {layers}, but the model has {count if blocks else 'no'} layers")
     first = f"{blocks[0]}.{count - layers}."
     begin = next(i for i, name in enumerate(names) if name.startswith(first))
     return set(names[begin:])
@@ -95,11 +93,11 @@ def _adapted(network: Any, config: TrainConfig, seed: int, steps: int) -> Any:
             torch.manual_seed(seed)
             adapted = peft.get_peft_model(network, peft.get_peft_config(fields))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"peft: {config.peft} is no configuration that peft takes: {error}") from error
+        raise Unfit(f"peft: {config.peft} is no configuration that peft takes: {error!r}") from error
     if config.merge and adapted.active_peft_config.is_prompt_learning:
-        raise ValueError(f"merge: a prompt ({fields['peft_type']}) has no weights to merge into the model's")
+        raise Unfit(f"merge: a prompt ({fields['peft_type']}) has no weights to merge into the model's")
     if config.boundaries == "keep" and adapted.active_peft_config.is_prompt_learning:
-        raise ValueError("boundaries: keep, but a prompt in front of a sequence is in none of its documents")
+        raise Unfit("boundaries: keep, but a prompt in front of a sequence is in none of its documents")
     return adapted
 
 

@@ -87,7 +87,7 @@ def test_data_that_cannot_be_trained_on(recipe, capsys):
         (["trainable=[a(]"], 2, ["trainable: 'a(' is no regular expression"]),
         (["select={kind: gradient_bound, min_tau: 0.5}"], 2, ["select.min_tau = 0.5"]),
         (["select={kind: gradient_bound, mintau: 2}"], 2, ["no key 'mintau'; did you mean 'min_tau'?"]),
-        (["probe={passages: held, prompt: 600}"], 3, ["more than the model's context"]),
+        (["probe={passages: held, prompt: 600}"], 2, ["more than the model's context"]),
     ],
 )
 def test_errors_say_what_to_do_and_have_their_code(recipe, capsys, sets, code, said):
@@ -118,3 +118,17 @@ def test_an_adapter_is_named_where_it_lies(recipe, capsys):
     out = capsys.readouterr().out
     assert f"adapter: {recipe.parent / 'out/model-0/adapter'}" in out
     assert "\nmodel: " not in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("seq_len=1024", "seq_len 1024 is longer than the model's context, 512"),
+        ("peft={peft_type: LORAX}", "is no configuration that peft takes: KeyError('LORAX')"),
+        ("trainable={last: 99}", "the model has 5 layers"),
+        ("early_stop={on: nope}", "on: 'nope' is none of all, macro and the domains"),
+    ],
+)
+def test_settings_that_do_not_fit_are_a_matter_of_the_config(recipe, capsys, setting, said):
+    assert cli.main(["train", str(recipe), "--set", setting]) == 2
+    assert said in capsys.readouterr().err
