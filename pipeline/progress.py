@@ -20,7 +20,8 @@ EVERY_S = 1.0
 
 @dataclass
 class NodeProgress:
-    """How far one node is. `kept` stays None for nodes that say nothing of it; `unit`: what is counted."""
+    """How far one node is. `kept` stays None for nodes that say nothing of it; `unit`: what is counted;
+    `before`: what was done before it started."""
 
     name: str
     total: int | None
@@ -29,10 +30,11 @@ class NodeProgress:
     kept: int | None = None
     shown: float = 0.0
     unit: str = "rows"
+    before: int = 0
 
     def rate(self, now: float) -> float:
         """Rows a second since the start; 0 before there is anything to divide by."""
-        return self.rows / (now - self.started) if now > self.started else 0.0
+        return (self.rows - self.before) / (now - self.started) if now > self.started else 0.0
 
     def text(self, now: float) -> str:
         """`fuzzy: 12,000 of 85,005 rows (14.1 %), 9,000 rows/s, 61.0 % kept, 8 s left`."""
@@ -79,11 +81,12 @@ class Progress:
             else:
                 self._write(text)
 
-    def start(self, node: str, total_rows: int | None = None, unit: str = "rows") -> None:
-        """The node begins; it will see this many rows (None: not known), or others that `unit` names."""
+    def start(self, node: str, total_rows: int | None = None, unit: str = "rows", before: int = 0) -> None:
+        """The node begins; it will see this many rows (None: not known), or what `unit` names, of which
+        some may have been done before."""
         with self._lock:
             now = self._clock()
-            state = NodeProgress(node, total_rows, now, shown=now, unit=unit)
+            state = NodeProgress(node, total_rows, now, before, shown=now, unit=unit, before=before)
             self._nodes[node] = state
             if self._plain or self._quiet:
                 rows = "" if total_rows is None else f", {count(total_rows)} {unit}"

@@ -111,8 +111,9 @@ def shown(progress: Progress) -> Callable[[dict[str, Any]], None]:
     def show(event: dict[str, Any]) -> None:
         name = f"train {event['arm']}-{event['seed']}"
         if name not in last:
-            progress.start(name, event["steps"], "steps")
-        progress.advance(name, event["step"] - last.get(name, 0))
+            last[name] = event["step"] - 1
+            progress.start(name, event["steps"], "steps", last[name])
+        progress.advance(name, event["step"] - last[name])
         last[name] = event["step"]
         if event["step"] == event["steps"]:
             progress.finish(name, f"loss {event['loss']:.3f}, {short(event['tokens_per_s'])} tokens/s")

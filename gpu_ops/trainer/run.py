@@ -77,6 +77,7 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
     steps = 0 if run.job.untrained else run.draw.schedule.steps
     evals = set(run.draw.schedule.eval_steps(run.job.config.evals))
     saved = step
+    row: dict[str, Any] = {}
     while step < steps and not is_over(run.curve, run.job.config.early_stop):
         if run.world.any(stop()):
             raise Stopped(f"{run.job.name} after step {step}")
@@ -97,6 +98,8 @@ def _steps(run: Sitting, step: int, log: Log, progress: Progress, stop: Callable
             log.sync()  # the rows before the checkpoint are not made again
             _save(run, step)
             saved = step
+    if row and step < steps and run.world.first:  # it stops early: this was the last step
+        progress(_event(run, step, row["loss"]) | {"steps": step})
     if not run.curve:
         _evaluate(run, step, log)
     run.meter.settle()

@@ -56,6 +56,11 @@ def test_text_of_a_node() -> None:
     assert NodeProgress("a", None, started=0.0, rows=5).text(0.0) == "a: 5 rows"
 
 
+def test_what_was_done_before_is_not_counted_as_fast() -> None:
+    state = NodeProgress("train", 100, started=0.0, rows=60, unit="steps", before=40)
+    assert state.text(10.0) == "train: 60 of 100 steps (60.0 %), 2 steps/s, 20.0 s left"
+
+
 def test_threads_lose_no_rows() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = Progress(plain=True, stream=stream, clock=clock)
