@@ -1,6 +1,6 @@
 """Claim: deduplicated data is regurgitated ten times less and generalises better (Lee et al. 2022).
 
-    python -m workflows.memorisation OUT [FILE ...] [--seeds 5]
+    python -m workflows.memorisation OUT [FILE ...] [--seeds 5] [--full]
 
 Lee et al. (Deduplicating Training Data Makes Language Models Better) find that models emit memorised text
 ten times less often after deduplication, at the same or a better loss. Here 20 passages are planted into real
@@ -63,18 +63,27 @@ nodes:
   spans: {{op: substring_dedup, length: 25}}
 train:
   input: spans
-  model: {{hidden: 96, layers: 2, heads: 4}}
+{recipe}
   tokenizer: tokenizer
   tokens: {tokens}
-  seq_len: 64
-  batch_size: 8
-  lr: 0.0015
   seeds: {seeds}
   evals: 1
   eval_bytes: 400_000
   probe: {{passages: passages.parquet, prompt: {prompt}, continuation: {continued}}}
   compare: [random, fuzzy, spans]
 """
+
+
+SMALL = """\
+  model: {hidden: 96, layers: 2, heads: 4}
+  seq_len: 64
+  batch_size: 8
+  lr: 0.0015"""
+FULL = """\
+  model: {hidden: 384, layers: 6, heads: 6}
+  seq_len: 256
+  batch_size: 32
+  lr: 0.001"""
 
 
 @dataclass(frozen=True)
@@ -230,13 +239,14 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):7.4f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.4f}"
 
 
-def study(out: Path, seeds: int, tokens: int, workers: int) -> dict[str, Any]:
+def study(out: Path, seeds: int, tokens: int, workers: int, full: bool = False) -> dict[str, Any]:
     """Runs the DAG and its training. For each arm, seed by seed: the held-out loss (nats a token of clean
     text), and the shares of both kinds of passages that the model emits."""
     config = out / "memorisation.yaml"
-    asking = {"prompt": PROMPT, "continued": CONTINUED}
+    asking = {"prompt": PROMPT, "continued": CONTINUED, "recipe": FULL if full else SMALL}
     config.write_text(CONFIG.format(seed=SEED, seeds=seeds, tokens=tokens, **asking))
-    data = run(load_config(config), RunOptions(workers=workers, device="cpu"), Progress(quiet=True))
+    options = RunOptions(workers=workers, device="auto" if full else "cpu")
+    data = run(load_config(config), options, Progress(quiet=True))
     comparison = newest(out / ".tamis" / "train", "compare-*/compare.json").parent
     scale = 1 / tokens_per_byte(comparison)
     found: dict[str, Any] = {}
@@ -281,10 +291,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=1_150_000, help="that every model is trained on")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--full", action="store_true", help="a model of 11 M parameters, for a GPU")
     given = parser.parse_args(arguments)
     print((__doc__ or "").splitlines()[0], flush=True)
     prepare(given.out, given.files, given.megabytes, given.repeats, given.overlap)
-    found = study(given.out, given.seeds, given.tokens, given.workers)
+    found = study(given.out, given.seeds, given.tokens, given.workers, given.full)
     (given.out / "memorisation.json").write_text(json.dumps(found, indent=1))
     show(found)
 

@@ -23,8 +23,9 @@ class Log:
         folder = Path(job.folder)
         names = [folder / name if writes else Path(os.devnull) for name in (METRICS, SPEED)]
         self._metrics, self._speed = (_opened(name, step) for name in names)
-        self._board = _tensorboard(folder, step) if writes and "tensorboard" in job.config.log else None
-        self._wandb = _wandb(job) if writes and "wandb" in job.config.log else None
+        shown = job.config.log if writes and not job.untrained else ()
+        self._board = _tensorboard(folder, step) if "tensorboard" in shown else None
+        self._wandb = _wandb(job) if "wandb" in shown else None
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         self._metrics.write(json.dumps(row) + "\n")
