@@ -143,6 +143,18 @@ def test_a_run_with_a_spike_equals_one_that_never_had_its_batches(data, tmp_path
     assert torch.equal(*(weights(tmp_path / name / "model") for name in ("run", "never")))
 
 
+def test_the_best_model_is_not_one_from_behind_a_spike(data, tmp_path):
+    best = {"evals": 75, "early_stop": {"patience": 75, "on": "all"}}
+    job = job_of(data, tmp_path / "run", "planted", 150, spikes=SpikeRule(), **best)
+    result = run.train(job, "cpu", lambda event: None)
+    never = job_of(data, tmp_path / "never", "planted", 150, skip_batches=(130, 133), **best)
+    wanted = run.train(never, "cpu", lambda event: None)
+    assert len(result["spikes"]) == 1
+    assert result["kept"] == wanted["kept"]
+    assert torch.equal(*(weights(tmp_path / name / "model") for name in ("run", "never")))
+    assert not (tmp_path / "run/candidates").exists()
+
+
 def weights(folder: Path) -> torch.Tensor:
     from safetensors.torch import load_file
 
