@@ -91,8 +91,10 @@ class CausalLmObjective(Objective):
             said = model(input_ids=inputs, **more).logits
         if place is not None and said.shape[:2].numel() == len(place):
             return Logits(said.flatten(0, 1), targets.flatten()[place], place, batch.targets.shape)
-        # A head that could not be given some places alone; what a prompt says comes before the inputs.
-        return Logits.among(said[:, -inputs.shape[1] :].flatten(0, 1), targets)
+        # A head that could not be given some places alone; what a prompt says comes before the inputs. Where
+        # there is none a slice would still be a copy of everything in the backward pass.
+        prompt = said.shape[1] - inputs.shape[1]
+        return Logits.among((said[:, prompt:] if prompt else said).flatten(0, 1), targets)
 
     def evaluate(self, model: Any, held: HeldOut, device: str) -> dict[str, Any]:
         return evaluate(model, held, device)
