@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import numpy as np
 
 from gpu_ops.kernels.tokens import encode, windows
 from gpu_ops.trainer.documents import data_files, documents
-from gpu_ops.trainer.files import content_key
+from gpu_ops.trainer.files import content_key, placed
 from gpu_ops.trainer.stream import Vocabulary
 from operators.kernels.counter import mix64
 
@@ -37,16 +36,15 @@ class HeldOut:
     num_bytes: np.ndarray
 
     def save(self, path: Path) -> None:
-        partial = path.with_name(f".{os.getpid()}.npz")
-        np.savez(
-            partial,
-            tokens=self.tokens,
-            lengths=self.lengths,
-            domain=self.domain,
-            domains=np.array(self.domains, np.str_),
-            num_bytes=self.num_bytes,
-        )
-        partial.replace(path)
+        with placed(path) as file:
+            np.savez(
+                file,
+                tokens=self.tokens,
+                lengths=self.lengths,
+                domain=self.domain,
+                domains=np.array(self.domains, np.str_),
+                num_bytes=self.num_bytes,
+            )
 
     @classmethod
     def load(cls, path: str) -> HeldOut:

@@ -5,26 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON under a temporary name, then renames."""
+@contextmanager
+def placed(path: Path) -> Iterator[IO[bytes]]:
+    """A file under a temporary name, which takes its place when all is written, and goes if that fails."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", "utf-8")
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """All of it or nothing."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    with placed(path) as file:
+        file.write(text.encode())
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes .npy under a temporary name, then renames."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
+    """All of it or nothing, as .npy."""
+    with placed(path) as file:
         np.save(file, array, allow_pickle=False)
-    partial.replace(path)
 
 
 def sync(folder: Path, deep: bool = True) -> None:

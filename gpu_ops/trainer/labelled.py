@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.documents import columns, data_files, domains_of
 from gpu_ops.trainer.files import content_key, write_array, write_json
 from gpu_ops.trainer.stream import Vocabulary, epoch_order
+from gpu_ops.trainer.token_file import read_tokens, write_tokens
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,7 @@ def _write(path: Path, key: str, found: _Found) -> None:
         width = len(found.inputs[0])
         write_array(path.with_suffix(".vectors.npy"), np.stack(found.inputs))
     else:
-        partial = path.with_name(f".{key}.{os.getpid()}")
-        np.concatenate(found.inputs).tofile(partial)
-        partial.replace(path.with_suffix(".ids"))
-        write_array(path.with_suffix(".ends.npy"), np.cumsum([len(ids) for ids in found.inputs]))
+        write_tokens(path, found.inputs)
     write_array(path.with_suffix(".labels.npy"), codes.astype(np.int64))
     write_array(path.with_suffix(".domains.npy"), places.astype(np.int64))
     info = {"key": key, "labels": labels.tolist(), "integers": integers, "domains": domains.tolist()}
@@ -187,10 +184,8 @@ class Examples:
         if self.data.width:
             self._vectors = np.load(f"{path}.vectors.npy", mmap_mode="r")
         else:
-            self._ids = np.memmap(f"{path}.ids", np.int32, "r")
-            ends = np.load(f"{path}.ends.npy")
-            self.lengths = np.diff(ends, prepend=0)
-            self._starts = ends - self.lengths
+            self._tokens = read_tokens(path)
+            self.lengths = self._tokens.lengths
         self.seed, self.shuffle = seed, shuffle
         self._epoch = -1
 
@@ -215,8 +210,8 @@ class Examples:
             return Batch(np.asarray(self._vectors[numbers]), targets, numbers)
         lengths = np.minimum(self.lengths[numbers], seq_len)
         inputs = np.zeros((len(numbers), int(lengths.max())), np.int64)
-        for row, start, length in zip(inputs, self._starts[numbers], lengths, strict=True):
-            row[:length] = self._ids[start : start + length]
+        for row, number, length in zip(inputs, numbers, lengths, strict=True):
+            row[:length] = self._tokens.document(number)[:length]
         return Batch(inputs, targets, numbers, lengths)
 
     def _numbers(self, epoch: int) -> Ints:

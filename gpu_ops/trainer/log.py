@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_ops.trainer.config_parts import Unfit
+from gpu_ops.trainer.files import placed
 from gpu_ops.trainer.job import Job
 
 METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
@@ -70,9 +71,8 @@ def _opened(path: Path, step: int) -> Any:
     """The log without the rows after a step, which are made again."""
     if path.is_file():
         kept = [row for row in whole_lines(path) if row["step"] <= step]
-        partial = path.with_name(f".{path.name}")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-        partial.replace(path)
+        with placed(path) as file:
+            file.writelines(f"{json.dumps(row)}\n".encode() for row in kept)
     return path.open("a", encoding="utf-8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from gpu_ops.kernels.tokens import first_ids, strings
 from gpu_ops.trainer.config_parts import ProbeConfig
 from gpu_ops.trainer.documents import columns, data_files, domains_of
-from gpu_ops.trainer.files import content_key
+from gpu_ops.trainer.files import content_key, placed
 from gpu_ops.trainer.stream import Vocabulary
 
 EVAL_TOKENS = 4096  # of one forward pass on the CPU
@@ -59,9 +58,8 @@ def read_passages(probe: ProbeConfig, vocabulary: Vocabulary, cache: Path) -> tu
     if not found:
         raise ValueError(f"{probe.passages}: no passage has {length} tokens, the prompt and its continuation")
     names, places = np.unique(domains, return_inverse=True)
-    partial = path.with_name(f".{os.getpid()}-probe.npz")
-    np.savez(partial, tokens=np.stack(found), domain=places, domains=names, prompt=np.array(probe.prompt))
-    partial.replace(path)
+    with placed(path) as file:
+        np.savez(file, tokens=np.stack(found), domain=places, domains=names, prompt=np.array(probe.prompt))
     return key, str(path)
 
 

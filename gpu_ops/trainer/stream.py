@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,8 @@ import numpy as np
 from gpu_ops.kernels.tokens import all_ids
 from gpu_ops.trainer.batch import Batch
 from gpu_ops.trainer.documents import data_files, documents
-from gpu_ops.trainer.files import content_key, write_array
+from gpu_ops.trainer.files import content_key
+from gpu_ops.trainer.token_file import read_tokens, write_tokens, written
 from operators.kernels.counter import mix64
 
 if TYPE_CHECKING:
@@ -61,24 +62,24 @@ def _special(tokenizer: Tokenizer, token: str | dict[str, Any] | None) -> int | 
 
 def tokenise(folder: str, vocabulary: Vocabulary, cache: Path) -> tuple[str, str]:
     """Tokenises a folder once. Returns the key of its content and the path (without suffix) of its
-    tokens: `.ids` (raw int32, separators included) and `.ends.npy` (int64, where documents end)."""
+    tokens, separators included (see `read_tokens`)."""
     key = content_key(data_files(folder), vocabulary.key)
     path = cache / key
-    if not path.with_suffix(".ends.npy").exists():
-        lengths: list[int] = []
-        partial = path.with_name(f".{key}.{os.getpid()}")
-        with partial.open("wb") as file:
-            for texts, _ in documents(folder):
-                for ids in all_ids(vocabulary.tokenizer, texts):
-                    if len(ids):
-                        wrapped = vocabulary.wrap(ids)
-                        lengths.append(len(wrapped))
-                        file.write(wrapped.tobytes())
-        if not lengths:
-            raise ValueError(f"{folder}: every document is empty; there is nothing to train on")
-        partial.replace(path.with_suffix(".ids"))
-        write_array(path.with_suffix(".ends.npy"), np.cumsum(lengths))
+    if not written(path):
+        write_tokens(path, _wrapped(folder, vocabulary))
     return key, str(path)
+
+
+def _wrapped(folder: str, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    """The ids of every document that has any, with its separator."""
+    empty = True
+    for texts, _ in documents(folder):
+        for ids in all_ids(vocabulary.tokenizer, texts):
+            if len(ids):
+                empty = False
+                yield vocabulary.wrap(ids)
+    if empty:
+        raise ValueError(f"{folder}: every document is empty; there is nothing to train on")
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -102,10 +103,8 @@ class Stream:
     def __init__(self, path: str, seed: int, shuffle: bool, row: int | None = None) -> None:
         """row: the length whose rows have numbers of their own; any, where it is None."""
         self.row = row
-        self.ids = np.memmap(f"{path}.ids", np.int32, "r")
-        ends = np.load(f"{path}.ends.npy")
-        self._lengths = np.diff(ends, prepend=0)
-        self._starts = ends - self._lengths
+        self._tokens = read_tokens(path)
+        self.ids = self._tokens.ids
         self.seed, self.shuffle = seed, shuffle
         self._epoch = -1
 
@@ -153,12 +152,12 @@ class Stream:
         if not self.shuffle:
             return np.asarray(self.ids[start:end])
         if self._epoch != number:
-            self._order = epoch_order(len(self._starts), self.seed, number)
-            self._ends = np.cumsum(self._lengths[self._order])
+            self._order = epoch_order(len(self._tokens.starts), self.seed, number)
+            self._ends = np.cumsum(self._tokens.lengths[self._order])
             self._epoch = number
         first = int(np.searchsorted(self._ends, start, side="right"))
         last = int(np.searchsorted(self._ends, end, side="left")) + 1
         documents = self._order[first:last]
-        skipped = start - int(self._ends[first] - self._lengths[documents[0]])
-        pieces = [self.ids[self._starts[d] : self._starts[d] + self._lengths[d]] for d in documents]
+        skipped = start - int(self._ends[first] - self._tokens.lengths[documents[0]])
+        pieces = [self._tokens.document(number) for number in documents]
         return np.concatenate(pieces)[skipped : skipped + end - start]

@@ -10,6 +10,7 @@ import numpy as np
 from gpu_ops.trainer.batch import Batch, Feed, Ints
 from gpu_ops.trainer.config import TrainConfig
 from gpu_ops.trainer.stream import Stream, epoch_order
+from gpu_ops.trainer.token_file import read_tokens
 from operators.kernels.blocks import fill, pack
 from operators.kernels.counter import mix64, uniform
 from operators.kernels.pacing import Pacing
@@ -52,11 +53,8 @@ class Packed:
     unit: Literal["tokens", "rows"] = "rows"
 
     def __init__(self, path: str, seed: int, shuffle: bool, seq_len: int, how: Any, keep: bool) -> None:
-        self.ids = np.memmap(f"{path}.ids", np.int32, "r")
-        ends = np.load(f"{path}.ends.npy")
-        lengths = np.diff(ends, prepend=0)
-        self._starts = ends - lengths
-        self._blocks = pack(lengths, seq_len, how)
+        self._tokens = read_tokens(path)
+        self._blocks = pack(self._tokens.lengths, seq_len, how)
         self._order = np.empty(0, np.int64)
         self._epoch = -1
         self.seed, self.shuffle, self.keep = seed, shuffle, keep
@@ -83,7 +81,7 @@ class Packed:
 
     def sequences(self, numbers: Ints, seq_len: int) -> Batch:
         """Sequences by number, in file order."""
-        found = fill(self._blocks, numbers, self.ids, self._starts)
+        found = fill(self._blocks, numbers, self._tokens.ids, self._tokens.starts)
         inputs, targets = found.input_ids.astype(np.int64), found.targets.astype(np.int64)
         lengths = (found.segment_ids > 0).sum(axis=1)
         positions = found.position_ids.astype(np.int64) if self.keep else None
