@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from gpu_ops.kernels.packing import for_packs
 from gpu_ops.trainer.batch import Batch, Ints
+from gpu_ops.trainer.evaluate import tokens_at_once
 from gpu_ops.trainer.labelled import Examples
 from gpu_ops.trainer.objective import Logits, Objective
 
-EVAL_TOKENS = 4096  # of one forward pass on the CPU
+
+@dataclass
+class _Device:
+    """What `for_packs` asks of whatever runs batches."""
+
+    budget: int
+    device: str
 
 
 class ClassificationObjective(Objective):
@@ -43,11 +51,14 @@ class ClassificationObjective(Objective):
         training = model.training
         model.eval()
         losses, predicted = np.zeros(held.size), np.zeros(held.size, np.int64)
-        for numbers in _packs(held.lengths, EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS):
-            batch = held.take(numbers, int(held.lengths.max()))
-            found = self.logits(model, batch, device)
+        longest = int(held.lengths.max())
+
+        def look(numbers: Ints) -> None:
+            found = self.logits(model, held.take(numbers, longest), device)
             losses[numbers] = found.losses().cpu().numpy()
             predicted[numbers] = found.values.argmax(dim=-1).cpu().numpy()
+
+        for_packs(held.lengths, _Device(tokens_at_once(device), device), look, "document")
         model.train(training)
         return losses, predicted
 
@@ -60,16 +71,6 @@ class ClassificationObjective(Objective):
         mask = torch.arange(inputs.shape[1], device=device)[None] < lengths[:, None]
         filled = inputs.masked_fill(~mask, self.pad)
         return model(input_ids=filled, attention_mask=mask.long()).logits
-
-
-def _packs(lengths: Ints, budget: int) -> Iterator[Ints]:
-    """All rows, the longest first, in packs of at most `budget` tokens with their padding."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
 
 
 def _by_domain(values: np.ndarray, held: Examples, rows: np.ndarray) -> dict[str, Any]:

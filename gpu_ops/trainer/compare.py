@@ -74,7 +74,7 @@ def compare(
         if not (Path(out) / "compare.json").exists():
             pool.warm_up()
         jobs = _jobs(config, arms, seeds, holdout, Path(out))
-        results = _results(jobs, pool, progress or (lambda _: None))
+        results = pool.results(jobs, progress or (lambda _: None))
     finally:
         pool.close()
     baseline, *trained = results
@@ -160,11 +160,3 @@ def _model_files(config: TrainConfig) -> list[Path]:
             raise FileNotFoundError(f"{name}: no checkpoint folder {given!r}")
         found += sorted([folder / "config.json", *folder.glob("*.safetensors")])
     return found
-
-
-def _results(jobs: list[Job], pool: Pool, progress: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """The jobs' results in order; those that were finished before are read, not made again."""
-    found = {job.folder: job.finished() for job in jobs}
-    left = [job for job in jobs if found[job.folder] is None]
-    found.update(zip([job.folder for job in left], pool.run(left, progress), strict=True))
-    return [result for job in jobs if (result := found[job.folder]) is not None]

@@ -111,6 +111,11 @@ class _Logits:
         return SimpleNamespace(logits=found[:, -input_ids.shape[1] :].float())
 
 
+def tokens_at_once(device: str) -> int:
+    """Of one forward pass of an evaluation."""
+    return EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS
+
+
 def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:
     """Nats per byte: {"domains": {name: ...}, "macro": mean over domains, "all": of all bytes together}."""
     import torch
@@ -121,11 +126,10 @@ def evaluate(network: Any, held: HeldOut, device: str) -> dict[str, Any]:
     training = network.training
     network.eval()
     longest = int(held.lengths.max())
-    budget = EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS
     # The fused head has no float64; the model's own logits have.
     head = None if next(network.parameters()).dtype == torch.float64 else find_head(network)
     scored = network if head is not None else _Logits(network)
-    lm = CausalLm(scored, None, head, None, 0, longest, budget, device)
+    lm = CausalLm(scored, None, head, None, 0, longest, tokens_at_once(device), device)
     found = window_stats(lm, np.split(held.tokens, np.cumsum(held.lengths)[:-1]))
     losses = found.sums(found.values["loss"])
     network.train(training)

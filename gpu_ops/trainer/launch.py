@@ -200,9 +200,7 @@ def _start(rank: int, pipe: Connection, job: Job, device: str, threads: int, siz
 
 def portable(error: Exception) -> Exception:
     """An error that can be unpickled where it goes."""
-    from gpu_ops.trainer.run import Stopped
-
-    known = isinstance(error, Stopped) or type(error).__module__ == "builtins"
+    known = type(error).__module__.partition(".")[0] in ("builtins", "gpu_ops")
     return error if known else RuntimeError(f"{type(error).__name__}: {error}")
 
 

@@ -31,15 +31,6 @@ class Logits:
     place: torch.Tensor | None
     shape: tuple[int, ...]
 
-    @staticmethod
-    def among(values: torch.Tensor, targets: torch.Tensor) -> Logits:
-        """Of (N, V) logits of all places, those that are learned from. targets: (R,) or (R, T), N in all."""
-        flat, shape = targets.flatten(), tuple(targets.shape)
-        if bool((flat != IGNORED).all()):
-            return Logits(values, flat, None, shape)
-        place = (flat != IGNORED).nonzero()[:, 0]
-        return Logits(values[place], flat[place], place, shape)
-
     def losses(self) -> torch.Tensor:
         """(R,) or (R, T) losses, at least float32, 0 where nothing is learned."""
         return self._spread(cross_entropy(wide(self.values), self.targets, reduction="none"))
@@ -82,19 +73,22 @@ class CausalLmObjective(Objective):
     of the others alone."""
 
     def logits(self, model: Any, batch: Batch, device: str) -> Logits:
-        inputs, targets = (torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets))
-        place = None if (batch.targets != IGNORED).all() else (targets.flatten() != IGNORED).nonzero()[:, 0]
+        inputs, targets = (torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets.reshape(-1)))
+        place = None if (batch.targets != IGNORED).all() else (targets != IGNORED).nonzero()[:, 0]
         more: dict[str, Any] = {"use_cache": False}
         if batch.positions is not None:
             more = document_inputs(torch.from_numpy(batch.positions).to(device))
         with _gathered(model, inputs.shape, place):
             said = model(input_ids=inputs, **more).logits
         if place is not None and said.shape[:2].numel() == len(place):
-            return Logits(said.flatten(0, 1), targets.flatten()[place], place, batch.targets.shape)
+            return Logits(said.flatten(0, 1), targets[place], place, batch.targets.shape)
         # A head that could not be given some places alone; what a prompt says comes before the inputs. Where
         # there is none a slice would still be a copy of everything in the backward pass.
         prompt = said.shape[1] - inputs.shape[1]
-        return Logits.among((said[:, prompt:] if prompt else said).flatten(0, 1), targets)
+        values = (said[:, prompt:] if prompt else said).flatten(0, 1)
+        if place is not None:
+            values, targets = values[place], targets[place]
+        return Logits(values, targets, place, batch.targets.shape)
 
     def evaluate(self, model: Any, held: HeldOut, device: str) -> dict[str, Any]:
         return evaluate(model, held, device)

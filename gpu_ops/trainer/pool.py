@@ -54,6 +54,13 @@ class Pool:
                 "run again to go on from the last checkpoints, with fewer workers or a smaller batch_size"
             ) from error
 
+    def results(self, jobs: Sequence[Job], progress: Progress) -> list[dict[str, Any]]:
+        """The jobs' results in order; those that were finished before are read, not made again."""
+        found = {job.folder: job.finished() for job in jobs}
+        left = [job for job in jobs if found[job.folder] is None]
+        found.update(zip([job.folder for job in left], self.run(left, progress), strict=True))
+        return [result for job in jobs if (result := found[job.folder]) is not None]
+
     def _wait(self, futures: list[Future[dict[str, Any]]], progress: Progress) -> None:
         pending = set(futures)
         while pending:

@@ -14,10 +14,9 @@ from torch.nn.functional import cross_entropy
 from gpu_ops.kernels.tokens import first_ids, strings
 from gpu_ops.trainer.config_parts import ProbeConfig
 from gpu_ops.trainer.documents import columns, data_files, domains_of
+from gpu_ops.trainer.evaluate import tokens_at_once
 from gpu_ops.trainer.files import content_key, placed
 from gpu_ops.trainer.stream import Vocabulary
-
-EVAL_TOKENS = 4096  # of one forward pass on the CPU
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def probe(model: Any, passages: Passages, device: str) -> dict[str, Any]:
     likeliest after those before it."""
     training = model.training
     model.eval()
-    rows = max(1, (EVAL_TOKENS if device == "cpu" else 16 * EVAL_TOKENS) // passages.tokens.shape[1])
+    rows = max(1, tokens_at_once(device) // passages.tokens.shape[1])
     exact, losses = [], []
     for start in range(0, len(passages.tokens), rows):
         ids = torch.from_numpy(passages.tokens[start : start + rows].astype(np.int64)).to(device)

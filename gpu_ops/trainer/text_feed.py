@@ -97,19 +97,10 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Paced:
-    """Easy sequences first: at a share t of the run, rows are drawn uniformly, with replacement, from the
-    first share c(t) of an epoch's sequences (Platanios et al. 2019, https://arxiv.org/abs/1903.09848,
-    algorithm 1), so the data has to lie from easy to hard. A pure function of (seed, place): any step can be
-    had at any time. Unlike a sorted pass it can follow every pacing, by repeating what is easy; the price is
-    that of a corpus of as many tokens as the run's more than a third (1/e) is never seen. In a shuffled epoch
-    this is the control: as many rows from as small a pool, none of it easier.
-    """
+class _Over:
+    """What reads another feed says of its size what that does."""
 
     feed: TextFeed
-    pacing: Pacing
-    seed: int
-    end: int
 
     @property
     def unit(self) -> Literal["tokens", "rows"]:
@@ -122,6 +113,21 @@ class Paced:
     @property
     def corpus_tokens(self) -> int:
         return self.feed.corpus_tokens
+
+
+@dataclass(frozen=True)
+class Paced(_Over):
+    """Easy sequences first: at a share t of the run, rows are drawn uniformly, with replacement, from the
+    first share c(t) of an epoch's sequences (Platanios et al. 2019, https://arxiv.org/abs/1903.09848,
+    algorithm 1), so the data has to lie from easy to hard. A pure function of (seed, place): any step can be
+    had at any time. Unlike a sorted pass it can follow every pacing, by repeating what is easy; the price is
+    that of a corpus of as many tokens as the run's more than a third (1/e) is never seen. In a shuffled epoch
+    this is the control: as many rows from as small a pool, none of it easier.
+    """
+
+    pacing: Pacing
+    seed: int
+    end: int
 
     def batch(self, start: int, rows: int, seq_len: int) -> Batch:
         """Rows for place `start`, each a sequence of its own. ValueError for data below one sequence."""
@@ -139,23 +145,10 @@ class Paced:
 
 
 @dataclass(frozen=True)
-class Truncated:
+class Truncated(_Over):
     """The beginnings of sequences of `span` tokens."""
 
-    feed: TextFeed
     span: int
-
-    @property
-    def unit(self) -> Literal["tokens", "rows"]:
-        return self.feed.unit
-
-    @property
-    def size(self) -> int:
-        return self.feed.size
-
-    @property
-    def corpus_tokens(self) -> int:
-        return self.feed.corpus_tokens
 
     def batch(self, start: int, rows: int, seq_len: int) -> Batch:
         """As the feed's own rows at this place, without what comes after `seq_len` tokens."""

@@ -66,10 +66,10 @@ def _gradients(run: Sitting, drawn: Drawn, step: int) -> tuple[float, Scores]:
                 means = losses.detach().double().cpu().numpy() / np.maximum(rows.learned, 1)
                 weights[piece] *= drawn.weigh(means)
             weight = torch.from_numpy(weights[piece] / drawn.targets).to(losses)
-            # Gradients are averaged over the processes, and are to be summed.
-            whole = (losses * weight).sum() * run.world.size
-            whole = whole if joint is None else whole + joint * run.world.size
+            summed = (losses * weight).sum() if joint is None else (losses * weight).sum() + joint
             more = tuning.penalty(run.network) if k == 0 else None
+            # Gradients are averaged over the processes; those of the losses are to be summed.
+            whole = summed * run.world.size
             run.precision.backward(whole if more is None else whole + more)
         found.append((losses.detach(), bounds))
     run.meter.trained(drawn.batch)

@@ -124,15 +124,11 @@ def jobs(data: Data, config: TrainConfig, arms: Sequence[Arm]) -> list[Job]:
 
 def run_all(todo: Sequence[Job], workers: int) -> list[dict[str, Any]]:
     """The results of all jobs; those that are there already are not computed again."""
-    found = {job.folder: job.finished() for job in todo}
-    left = [job for job in todo if found[job.folder] is None]
-    pool = Pool(min(workers, max(1, len(left))), "cpu", 1)
+    pool = Pool(min(workers, len(todo)), "cpu", 1)
     try:
-        made = pool.run(left, lambda event: None)
+        return pool.results(todo, lambda event: None)
     finally:
         pool.close()
-    found |= dict(zip([job.folder for job in left], made, strict=True))
-    return [result for job in todo if (result := found[job.folder]) is not None]
 
 
 def steps(job: Job) -> list[dict[str, Any]]:
