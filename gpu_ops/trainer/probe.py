@@ -39,7 +39,7 @@ def read_passages(probe: ProbeConfig, vocabulary: Vocabulary, cache: Path) -> tu
     """The key of the passages' content and the path of their tokens, made once. Texts that are too short for
     prompt and continuation are left out. ValueError when none is long enough."""
     key = content_key(data_files(probe.passages), f"{vocabulary.key} {probe.model_dump_json()}")
-    path = cache / f"probe-{key}.npz"
+    path = cache / f"{key}.passages"
     if path.exists():
         return key, str(path)
     length = probe.prompt + probe.continuation
