@@ -46,12 +46,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from gpu_ops.trainer.stream import Vocabulary
 from pipeline.config import Config, load_config, parse_config
 from pipeline.progress import Progress
 from pipeline.run import RunOptions, run
 from workflows.compare_results import AGAIN, CURATED, DEDUP, ORACLE, PLACEBO, RANDOM, RAW, Case, show, write
-from workflows.memorisation import rank, train_tokenizer
+from workflows.memorisation import FULL, count_tokens, rank, train_tokenizer
 
 MOST_BYTES = 32_000  # of a document: longer ones are left out, as a few would be the whole budget
 MOST_TOKENS = 150_000  # when neither --tokens nor --full is given
@@ -62,7 +61,6 @@ POOL, ANOTHER, OF_TARGET = "compare_pool", "compare_again", "compare_oracle"
 DEDUPLICATES = ("exact_dedup", "minhash_dedup", "substring_dedup", "line_dedup", "semantic_dedup")
 EVERYTHING = 10**12
 SMALL = {"model": {"hidden": 64, "layers": 4, "heads": 4}, "seq_len": 64, "batch_size": 8, "lr": 0.004}
-FULL = {"model": {"hidden": 384, "layers": 6, "heads": 6}, "seq_len": 256, "batch_size": 32, "lr": 0.001}
 
 
 @dataclass(frozen=True)
@@ -211,10 +209,7 @@ def curated_tokens(plan: Plan, folder: Path, sections: dict[str, Any]) -> int:
     """Of what the DAG leaves with the first seed, and the token before each document."""
     export = {"input": plan.input, "path": str(folder / CURATED)}
     plan.run(folder, {**sections, "export": export})
-    texts = _table(folder / CURATED).column("text").to_pylist()
-    vocabulary = Vocabulary.load(str(folder / "tokenizer"))
-    found = vocabulary.tokenizer.encode_batch(texts)
-    return sum(len(vocabulary.wrap(np.array(one.ids, np.int32))) for one in found)
+    return count_tokens(_table(folder / CURATED).column("text").to_pylist(), folder / "tokenizer")
 
 
 def case(plan: Plan, folder: Path, corpus: str | None, target: str | None) -> Case:

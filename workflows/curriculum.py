@@ -42,11 +42,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from gpu_ops.trainer.stream import Vocabulary
 from pipeline.config import load_config
 from pipeline.progress import Progress
 from pipeline.run import RunOptions, run
-from workflows.memorisation import SAMPLE, rank, train_tokenizer
+from workflows.memorisation import FULL, SAMPLE, count_tokens, rank, train_tokenizer
 from workflows.selecting.pages import forest, write_forests
 from workflows.selecting.results import Comparison, Line
 from workflows.selecting.statistics import FEWEST, LOSES, WINS, Estimate, estimate, paired
@@ -71,17 +70,11 @@ PACINGS: dict[str, dict[str, Any]] = {
     "step": {"pacing": "step", "steps": 5, "start": 0.2},
     "baby_steps": {"pacing": "baby_steps", "steps": 5},
 }
-SMALL: dict[str, Any] = {
+SMALL = {
     "model": {"hidden": 64, "layers": 2, "heads": 4},
     "seq_len": 64,
     "batch_size": 4,
     "lr": 0.004,
-}
-FULL: dict[str, Any] = {
-    "model": {"hidden": 384, "layers": 6, "heads": 6},
-    "seq_len": 256,
-    "batch_size": 32,
-    "lr": 0.001,
 }
 
 
@@ -152,10 +145,8 @@ def run_dag(out: Path, sections: dict[str, Any], search: Search) -> dict[str, An
 def pool_tokens(out: Path, nodes: dict[str, Any], search: Search) -> int:
     """Of what is not held out, with the token before each document: one pass."""
     run_dag(out, {"nodes": nodes, "export": {"path": "pool/", "input": "holdout"}}, search)
-    vocabulary = Vocabulary.load(str(out / "tokenizer"))
     texts = ds.dataset([str(p) for p in (out / "pool").glob("*.parquet")]).to_table(columns=["text"])
-    found = vocabulary.tokenizer.encode_batch(texts.column("text").to_pylist())
-    return sum(len(vocabulary.wrap(np.array(one.ids, np.int32))) for one in found)
+    return count_tokens(texts.column("text").to_pylist(), out / "tokenizer")
 
 
 def losses(out: Path, nodes: dict[str, Any], search: Search, tokens: int) -> dict[str, list[float]]:
@@ -272,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     print((__doc__ or "").splitlines()[0], flush=True)
     trainer, device = (FULL, "auto") if given.full else (SMALL, "cpu")
-    trainer |= given.trainer
+    trainer = {**trainer, **given.trainer}
     search = Search(*names, dict(given.setting), given.seeds, trainer, given.workers, device)
     megabytes = given.megabytes or (50 if given.full else 0.4)
     found = study(given.out, given.corpora, search, int(megabytes * 1e6))

@@ -52,6 +52,9 @@ from workflows.selecting.in_loop import (
     RANDOM,
     Arm,
     Data,
+    cells,
+    conclude,
+    controls_off,
     differences,
     jobs,
     last,
@@ -61,9 +64,10 @@ from workflows.selecting.in_loop import (
     run_all,
     show,
     steps,
+    study_parser,
     verdict,
 )
-from workflows.selecting.statistics import LOSES, WINS, estimate
+from workflows.selecting.statistics import estimate
 from workflows.selecting.task import write_if_new
 
 ROOT = Path(__file__).resolve().parents[1] / "configs" / "quickstart"
@@ -168,15 +172,12 @@ def print_classified(name: str, found: By, told: Mapping[str, Any]) -> None:
     columns = {measure: differences(found, measure, 1.0) for measure in MEASURES}
     rows = []
     for arm, own in found.items():
-        cells = [arm]
-        for measure in MEASURES:
-            gain = columns[measure].get(arm)
-            cells += [estimate(own[measure]).text(), gain.text(signed=True) if gain else ""]
         extra = [one for one in told[arm] if one["kept"] is not None]
         kept = f"{np.mean([one['kept'] for one in extra]):.2f}" if extra else ""
         taus = [one["tau"] for one in told[arm] if one["tau"] is not None]
         never = sum(value == 0 for value in own["speed"])
-        rows.append([*cells, kept, f"{np.mean(taus):.2f}" if taus else "", f"{never}" if never else ""])
+        more = [kept, f"{np.mean(taus):.2f}" if taus else "", f"{never}" if never else ""]
+        rows.append([arm, *cells(own, columns, arm), *more])
     head = ["", *[cell for measure in MEASURES for cell in (measure, "- random")], "kept", "tau", "never"]
     show(f"{name}: {len(found[RANDOM]['error'])} seeds, mean and difference to random ± errors", head, rows)
 
@@ -193,14 +194,13 @@ def judged(by_data: Mapping[str, By], data: Sequence[str]) -> dict[str, str]:
 def controls(by_data: Mapping[str, By]) -> list[str]:
     """The controls that are off by more than two errors: placebos after as many trained rows alone, as they
     pay for their forward passes."""
-    off = []
-    for name, values in by_data.items():
-        for measure in MEASURES:
-            for arm, gain in differences(values, measure, 1.0).items():
-                control = arm == AGAIN or (arm.endswith("placebo") and measure == "error")
-                if control and gain.verdict in (WINS, LOSES):
-                    off.append(f"{name}, {arm}: {measure} {gain.text(signed=True)}")
-    return off
+    return [
+        f"{name}, {arm}: {measure} {gain.text(signed=True)}"
+        for name, values in by_data.items()
+        for measure in MEASURES
+        for arm, gain in controls_off(values, measure).items()
+        if arm == AGAIN or measure == "error"
+    ]
 
 
 def language_controls(by_data: Mapping[str, By]) -> list[str]:
@@ -208,8 +208,7 @@ def language_controls(by_data: Mapping[str, By]) -> list[str]:
     return [
         f"{name}, {arm}: {gain.text(signed=True)}"
         for name, values in by_data.items()
-        for arm, gain in differences(values, "loss", 1.0).items()
-        if (arm == AGAIN or arm.endswith("placebo")) and gain.verdict in (WINS, LOSES)
+        for arm, gain in controls_off(values, "loss").items()
     ]
 
 
@@ -314,20 +313,11 @@ def language_verdicts(by_data: Mapping[str, By], told: Mapping[str, Any]) -> dic
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("work", type=Path, help="folder of results and scratch")
-    parser.add_argument("tables", nargs="*", help="TABLE, or TABLE=EMBEDDINGS.npy")
+    full = "20 seeds, 4,000 steps, 2,000 of language models"
+    parser = study_parser(__doc__, "*", pool=2000, steps=800, full=full)
     parser.add_argument("--texts", type=Path, nargs="*", default=[], help="Parquet files for language models")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--pool", type=int, default=2000)
-    parser.add_argument("--test", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--evals", type=int, default=40)
     parser.add_argument("--lm-steps", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--full", action="store_true", help="20 seeds, 4,000 steps, 2,000 of language models")
     given = parser.parse_args(arguments)
     if given.full:
         given.seeds, given.steps, given.lm_steps = 20, 4000, 2000
@@ -361,10 +351,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 f"({1 + gain.mean:.2f} ± {gain.error:.2f}; the paper's 3.5 was not)"
             )
     verdicts |= language_verdicts(texts, told) if texts else {}
-    for claim, line in verdicts.items():
-        print(f"{claim}: {line}")
     off = controls(by_data) + language_controls(texts)
-    print(f"controls off by more than two errors: {'; '.join(off) or 'none'}")
+    conclude(verdicts, off)
     found = {"classification": by_data, "language": texts, "told": told, "verdicts": verdicts}
     write_json(given.work / "in_loop.json", json.loads(json.dumps({**found, "controls off": off})))
     return found

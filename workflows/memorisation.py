@@ -74,16 +74,9 @@ train:
 """
 
 
-SMALL = """\
-  model: {hidden: 96, layers: 2, heads: 4}
-  seq_len: 64
-  batch_size: 8
-  lr: 0.0015"""
-FULL = """\
-  model: {hidden: 384, layers: 6, heads: 6}
-  seq_len: 256
-  batch_size: 32
-  lr: 0.001"""
+SMALL = {"model": {"hidden": 96, "layers": 2, "heads": 4}, "seq_len": 64, "batch_size": 8, "lr": 0.0015}
+# A model of 11 M parameters, for a GPU.
+FULL = {"model": {"hidden": 384, "layers": 6, "heads": 6}, "seq_len": 256, "batch_size": 32, "lr": 0.001}
 
 
 @dataclass(frozen=True)
@@ -198,6 +191,13 @@ def train_tokenizer(texts: Sequence[str], folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
 
 
+def count_tokens(texts: Sequence[str], folder: Path) -> int:
+    """Of these texts by a tokenizer's folder, with the token between documents."""
+    vocabulary = Vocabulary.load(str(folder))
+    found = vocabulary.tokenizer.encode_batch(texts)
+    return sum(len(vocabulary.wrap(np.array(one.ids, np.int32))) for one in found)
+
+
 def prepare(out: Path, files: Sequence[Path], megabytes: float, repeats: int, overlap: float) -> None:
     """`corpus.parquet`, `tokenizer/` and `passages.parquet` in the folder."""
     out.mkdir(parents=True, exist_ok=True)
@@ -239,11 +239,16 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):7.4f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.4f}"
 
 
+def _lines(recipe: dict[str, Any]) -> str:
+    """As they stand below `train:`."""
+    return "\n".join(f"  {key}: {json.dumps(value)}" for key, value in recipe.items())
+
+
 def study(out: Path, seeds: int, tokens: int, workers: int, full: bool = False) -> dict[str, Any]:
     """Runs the DAG and its training. For each arm, seed by seed: the held-out loss (nats a token of clean
     text), and the shares of both kinds of passages that the model emits."""
     config = out / "memorisation.yaml"
-    asking = {"prompt": PROMPT, "continued": CONTINUED, "recipe": FULL if full else SMALL}
+    asking = {"prompt": PROMPT, "continued": CONTINUED, "recipe": _lines(FULL if full else SMALL)}
     config.write_text(CONFIG.format(seed=SEED, seeds=seeds, tokens=tokens, **asking))
     options = RunOptions(workers=workers, device="auto" if full else "cpu")
     data = run(load_config(config), options, Progress(quiet=True))

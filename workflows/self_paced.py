@@ -42,6 +42,9 @@ from workflows.selecting.in_loop import (
     RANDOM,
     Arm,
     Data,
+    cells,
+    conclude,
+    controls_off,
     differences,
     jobs,
     prepare,
@@ -49,9 +52,10 @@ from workflows.selecting.in_loop import (
     run_all,
     show,
     steps,
+    study_parser,
     verdict,
 )
-from workflows.selecting.statistics import Estimate, estimate
+from workflows.selecting.statistics import Estimate
 
 CAPS = (0.5, 0.7, 0.9)
 CHOSEN = "self-paced, by class, cap chosen"
@@ -132,13 +136,7 @@ def chosen(found: By, valid: Mapping[str, Sequence[float]]) -> dict[str, list[fl
 
 def report(name: str, found: By) -> None:
     columns = {measure: differences(found, measure, 1.0) for measure in MEASURES}
-    rows = []
-    for arm, own in found.items():
-        cells = [arm]
-        for measure in MEASURES:
-            gain = columns[measure].get(arm)
-            cells += [estimate(own[measure]).text(), gain.text(signed=True) if gain else ""]
-        rows.append(cells)
+    rows = [[arm, *cells(own, columns, arm)] for arm, own in found.items()]
     head = ["", *[cell for measure in MEASURES for cell in (measure, "- all rows")]]
     show(f"{name}: {len(found[RANDOM]['error'])} seeds, mean and difference to all rows ± errors", head, rows)
 
@@ -173,24 +171,13 @@ def controls(by_noise: Mapping[float, Mapping[str, By]]) -> list[str]:
         f"{name}, noise {noise:g}, {arm}: {gain.text(signed=True)}"
         for noise, by_data in by_noise.items()
         for name, values in by_data.items()
-        for arm, gain in differences(values, "error", 1.0).items()
-        if (arm == AGAIN or arm.endswith("placebo")) and gain.verdict in ("wins", "loses")
+        for arm, gain in controls_off(values, "error").items()
     ]
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("work", type=Path, help="folder of results and scratch")
-    parser.add_argument("tables", nargs="+", help="TABLE, or TABLE=EMBEDDINGS.npy")
+    parser = study_parser(__doc__, "+", pool=1500, steps=400, full="20 seeds, 4,000 steps")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.2, 0.4])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--pool", type=int, default=1500)
-    parser.add_argument("--test", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--full", action="store_true", help="20 seeds, 4,000 steps")
     given = parser.parse_args(arguments)
     if given.full:
         given.seeds, given.steps = 20, 4000
@@ -210,10 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             ]
             by_noise[noise][task.name] = compared(f"{task.name}, {noise:.0%} wrong labels", data, given)
     verdicts = judged(by_noise)
-    for claim, line in verdicts.items():
-        print(f"{claim}: {line}")
     off = controls(by_noise)
-    print(f"controls off by more than two errors: {'; '.join(off) or 'none'}")
+    conclude(verdicts, off)
     found = {f"noise {noise:g}": by_data for noise, by_data in by_noise.items()}
     table = {**found, "verdicts": verdicts, "controls off": off}
     write_json(given.work / "self_paced.json", table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from gpu_ops.trainer.job import Job
 from gpu_ops.trainer.pool import Pool
 from operators.kernels.counter import uniform
 from workflows.bench.tables import table
-from workflows.selecting.statistics import LOSES, WINS, Estimate, paired
+from workflows.selecting.statistics import LOSES, WINS, Estimate, estimate, paired
 from workflows.selecting.task import Columns, Int64s, Task, load, split, write_if_new
 
 RANDOM, AGAIN = "random", "random again"
@@ -159,6 +160,48 @@ def differences(values: Values, measure: str, sign: float) -> dict[str, Estimate
         for arm, own in values.items()
         if arm != RANDOM and measure in own
     }
+
+
+def cells(
+    own: Mapping[str, Sequence[float]], columns: Mapping[str, Mapping[str, Estimate]], arm: str
+) -> list[str]:
+    """An arm's cells of a table: for each measure its mean, and the difference to random. columns: of each
+    measure the `differences`."""
+    found: list[str] = []
+    for measure, gains in columns.items():
+        gain = gains.get(arm)
+        found += [estimate(own[measure]).text(), gain.text(signed=True) if gain else ""]
+    return found
+
+
+def controls_off(values: Values, measure: str) -> dict[str, Estimate]:
+    """The controls that are off by more than two errors: random again, and the placebos."""
+    return {
+        arm: gain
+        for arm, gain in differences(values, measure, 1.0).items()
+        if (arm == AGAIN or arm.endswith("placebo")) and gain.verdict in (WINS, LOSES)
+    }
+
+
+def conclude(verdicts: Mapping[str, str], off: Sequence[str]) -> None:
+    """The end of a study."""
+    for claim, line in verdicts.items():
+        print(f"{claim}: {line}")
+    print(f"controls off by more than two errors: {'; '.join(off) or 'none'}")
+
+
+def study_parser(doc: str | None, tables: str, pool: int, steps: int, full: str) -> argparse.ArgumentParser:
+    """What these studies ask for. tables: how many there may be, as argparse has it."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder of results and scratch")
+    parser.add_argument("tables", nargs=tables, help="TABLE, or TABLE=EMBEDDINGS.npy")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pool", type=int, default=pool)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--full", action="store_true", help=full)
+    return parser
 
 
 def verdict(found: Sequence[Estimate]) -> str:
