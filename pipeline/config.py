@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from pipeline.graph_order import order
 from pipeline.overrides import apply_set
 from pipeline.sections import ExportConfig, NodeConfig, SourceConfig, TrainSection
 from pipeline.suggest import did_you_mean
-from pipeline.yaml_positions import Document, read
+from pipeline.yaml_positions import Document, read, read_file
 
 __all__ = ["Config", "ExportConfig", "NodeConfig", "SourceConfig", "TrainSection", "load_config"]
 
@@ -76,13 +75,7 @@ def load_config(path: str | Path, sets: Sequence[str] = ()) -> Config:
 
     Raises: ConfigError listing every problem, one a line, each with file:line or the --set argument."""
     file = Path(path)
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the path of a YAML config") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    return parse_config(text, file, sets)
+    return parse_config(read_file(file, "a YAML config"), file, sets)
 
 
 def parse_config(text: str, file: Path, sets: Sequence[str] = ()) -> Config:
@@ -93,11 +86,5 @@ def parse_config(text: str, file: Path, sets: Sequence[str] = ()) -> Config:
     for argument in sets:
         apply_set(document, argument)
     parts = ConfigReader(document, file.parent).parts()
-    if document.problems:
-        raise ConfigError("\n".join(sorted(dict.fromkeys(document.problems), key=_line_order)))
+    document.refuse_problems()
     return Config(file=file, text=text, sets=tuple(sets), document=document, **parts)
-
-
-def _line_order(problem: str) -> tuple[bool, int]:
-    match = re.match(r".*?:(\d+): ", problem)
-    return (problem.startswith("--set"), int(match[1]) if match else 0)

@@ -17,7 +17,7 @@ from pipeline.sections import Section
 from pipeline.train import resolved, shown, told_apart
 from pipeline.trainer_fields import check_trainer
 from pipeline.units import number, percent, seconds, short
-from pipeline.yaml_positions import read
+from pipeline.yaml_positions import read, read_file
 
 ARM = "model"
 
@@ -66,10 +66,7 @@ def train_alone(
 
 
 def _read(file: Path, sets: Sequence[str]) -> tuple[AloneSection, dict[str, Any]]:
-    try:
-        document = read(file.read_text("utf-8"), str(file))
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}; give the path of a YAML file") from None
+    document = read(read_file(file, "a YAML file"), str(file))
     keys = list(known_fields(AloneSection))
     if not isinstance(document.value, dict):
         raise ConfigError(
@@ -87,8 +84,8 @@ def _read(file: Path, sets: Sequence[str]) -> tuple[AloneSection, dict[str, Any]
     for problem in problems:
         reader.problem(problem.where, problem.text)
     section = reader.section(AloneSection, own, (), "train")
-    if section is None or document.problems:
-        raise ConfigError("\n".join(dict.fromkeys(document.problems)))
+    document.refuse_problems()
+    assert section is not None  # else there was a problem
     return section, fields
 
 

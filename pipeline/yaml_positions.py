@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class Document:
                 return self.places[path[:length]]
         return self.file
 
+    def refuse_problems(self) -> None:
+        """ConfigError that lists every problem once, one a line, in the order of the lines."""
+        if self.problems:
+            raise ConfigError("\n".join(sorted(dict.fromkeys(self.problems), key=_line_order)))
+
     def line(self, *path: str | int) -> int:
         """The line of that value, 0 when it came from the command line."""
         number = self.where(*path).rpartition(":")[2]
@@ -61,6 +67,21 @@ class Document:
         for known in [place for place in self.places if place[: len(path)] == path]:
             del self.places[known]
         self.places[path] = where
+
+
+def _line_order(problem: str) -> tuple[bool, int]:
+    match = re.match(r".*?:(\d+): ", problem)
+    return (problem.startswith("--set"), int(match[1]) if match else 0)
+
+
+def read_file(file: pathlib.Path, what: str) -> str:
+    """The text of a YAML file. ConfigError where it cannot be read; `what`: should be given instead."""
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; give the path of {what}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
 def read(text: str, file: str, environment: Mapping[str, str] = os.environ) -> Document:

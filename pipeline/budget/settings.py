@@ -12,7 +12,7 @@ from pipeline.budget.law import Law, load
 from pipeline.budget.pools import Pool, read_curve
 from pipeline.errors import ConfigError
 from pipeline.suggest import did_you_mean
-from pipeline.yaml_positions import Document, read
+from pipeline.yaml_positions import Document, read, read_file
 
 if TYPE_CHECKING:
     from pipeline.budget.planner import Plan
@@ -65,12 +65,8 @@ def settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _document(path: str) -> Document:
-    try:
-        document = read(Path(path).read_text("utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a YAML file") from None
-    if document.problems:
-        raise ConfigError("\n".join(document.problems))
+    document = read(read_file(Path(path), "a YAML file"), path)
+    document.refuse_problems()
     if not isinstance(document.value, dict):
         raise ConfigError(f"{path}:1: a plan is a mapping with the keys {', '.join(KEYS)}")
     for key in document.value:
