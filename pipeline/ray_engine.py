@@ -19,7 +19,7 @@ from pipeline import ray_cluster, ray_worker
 from pipeline.engine import C, M, R, Resources, T, title
 from pipeline.errors import ResourceError
 from pipeline.ray_models import Models
-from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, cancel, interrupted, ready
+from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, await_all, interrupted, ready
 from pipeline.ray_worker import Bundle, Failure, Token
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class RayEngine:
         return min(cpus, self._limit or cpus)
 
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """Yields (i, fn(context, tasks[i])) as they finish (see Engine.run)."""
+        """Yields (i, fn(context, tasks[i])) as they finish (see Engine.run).
+
+        When it ends early, what is handed out (two tasks a CPU) has a moment to end; what takes longer ends
+        with this process's stay in the cluster."""
         if not len(tasks):
             return
         held = [ray.put(Bundle(fn, context, token=self._token))]
@@ -80,7 +83,7 @@ class RayEngine:
         except KeyboardInterrupt:
             raise interrupted() from None
         finally:
-            cancel(pending)
+            await_all(pending)
 
     def score(
         self,

@@ -38,8 +38,6 @@ class Replies:
         try:
             data = ray.get(ref)
         except RayTaskError as error:
-            if isinstance(error.cause, KeyboardInterrupt):  # meant for the task before on that worker
-                return Lost(error)
             raise ResourceError(
                 "a Ray worker could not run tamis at all: the same versions of tamis, its dependencies and "
                 f"Python must be on every node\n{error.traceback_str}"
@@ -94,13 +92,11 @@ def ready(refs: Collection[ray.ObjectRef[bytes]]) -> list[ray.ObjectRef[bytes]]:
     return list(first)
 
 
-def cancel(pending: Collection[ray.ObjectRef[bytes]]) -> None:
-    """Takes back what has not begun, interrupts what runs, and gives it a moment to end."""
-    if not pending or not ray.is_initialized():
-        return
-    for ref in pending:
-        ray.cancel(ref, force=False)
-    ray.wait(list(pending), num_returns=len(pending), timeout=STOP_S)
+def await_all(pending: Collection[ray.ObjectRef[bytes]]) -> None:
+    """Gives what is handed out a moment to end. Not `ray.cancel`: where the task ends at that very moment,
+    a failed check of Ray's aborts this process (2.60: "Tried to complete task that was not pending")."""
+    if pending and ray.is_initialized():
+        ray.wait(list(pending), num_returns=len(pending), timeout=STOP_S)
 
 
 def interrupted() -> Interrupted:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +31,34 @@ def ray_engine() -> Iterator[Engine]:
     engine = make_engine("ray", workers=2, address="local")
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[Path], None]]:
+    """ctrl_c(folder) presses Ctrl-C as soon as there is something in that folder."""
+    pressers = []
+
+    def press(folder: Path) -> None:
+        while not os.listdir(folder):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def begin(folder: Path) -> None:
+        pressers.append(threading.Thread(target=press, args=[folder]))
+        pressers[-1].start()
+
+    # A shell that starts the tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield begin
+    for presser in pressers:
+        presser.join()
+    signal.signal(signal.SIGINT, before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist that dies ends the run: with `--dist loadfile` it may hang for ever else."""
+    if getattr(config.option, "maxworkerrestart", "") is None:
+        config.option.maxworkerrestart = "0"
 
 
 settings.register_profile("tamis", deadline=None, derandomize=True)

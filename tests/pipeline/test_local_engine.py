@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import engine_tasks as do
@@ -157,18 +156,11 @@ def test_what_a_model_raises_arrives(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_stops_promptly(workers: int, tmp_path: Path) -> None:
-    def press() -> None:
-        while not os.listdir(tmp_path):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
+def test_ctrl_c_stops_promptly(workers: int, tmp_path: Path, ctrl_c: Callable[[Path], None]) -> None:
     engine = make_engine("local", workers=workers)
-    presser = threading.Thread(target=press)
-    presser.start()
+    ctrl_c(tmp_path)
     with pytest.raises(Interrupted, match="run the same command again"):
         list(engine.run(do.nap, str(tmp_path), range(100)))
-    presser.join()
     engine.close()
     # What was handed out may still begin while the signal is on its way, the rest never.
     assert len(os.listdir(tmp_path)) <= 3 * workers
