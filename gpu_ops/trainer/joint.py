@@ -106,6 +106,7 @@ class Joint:
 
     parts: Sequence[Part] = ()
     _sums: list[float] = field(default_factory=list)
+    _batches: list[Batch] = field(default_factory=list)  # of the step that is on
 
     @staticmethod
     def of(job: Job, model: Any, network: Any) -> Joint:
@@ -134,9 +135,9 @@ class Joint:
         ValueError where a part has too few rows for every micro-batch to get one."""
         if number == 0:
             self._sums = [0.0] * len(self.parts)
+            self._batches = [part.batch(step) for part in self.parts]
         added: list[torch.Tensor] = []
-        for k, part in enumerate(self.parts):
-            whole = part.batch(step)
+        for k, (part, whole) in enumerate(zip(self.parts, self._batches, strict=True)):
             own, counts = run.world.own(whole), run.world.weights(np.ones(len(whole)))
             if len(own) < pieces:
                 raise ValueError(

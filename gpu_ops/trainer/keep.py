@@ -21,7 +21,7 @@ def kept(run: Sitting) -> int:
 def is_best(run: Sitting) -> bool:
     """Whether the last evaluation is the best one so far, and that one is wanted."""
     rule = run.job.config.early_stop
-    return rule is not None and rule.keep == "best" and best(run.curve, rule.on) == len(run.curve) - 1
+    return rule is not None and rule.keep == "best" and kept(run) == len(run.curve) - 1
 
 
 def candidate(run: Sitting, number: int) -> Path:
@@ -43,9 +43,12 @@ def export_kept(run: Sitting, folder: Path) -> None:
 
 def prune(run: Sitting) -> None:
     """At a checkpoint, behind which no spike goes back: the other candidates are of no use."""
-    for number in range(len(run.curve)):
-        if run.world.first and number != kept(run):
-            shutil.rmtree(candidate(run, number), ignore_errors=True)
+    if not run.world.first or not run.curve:
+        return
+    stays = candidate(run, kept(run))
+    for path in stays.parent.glob("*"):
+        if path != stays:
+            shutil.rmtree(path)
 
 
 def export_model(run: Sitting, folder: Path) -> None:

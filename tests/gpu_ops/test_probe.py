@@ -131,7 +131,7 @@ def test_a_run_that_overfits_stops_resumes_to_the_same_and_keeps_what_is_wanted(
     pool, held = write(tmp_path / "pool", [STORY]), write(tmp_path / "held", [f"{ODD} {STORY[:30]}"])
     fields = TrainConfig(
         model=SHAPE, tokenizer=STORIES, tokens=12_800, seq_len=16, batch_size=4, lr=0.03, evals=40,
-        early_stop={"patience": 3, "keep": keep}, warmup=0,
+        early_stop={"patience": 3, "keep": keep}, warmup=0, checkpoint_every=2,  # evaluated every 5
     )  # fmt: skip
     arms = [Arm("random", {0: pool}, True)]
     jobs = [_jobs(fields, arms, [0], held, tmp_path / name)[1] for name in ("whole", "killed")]
