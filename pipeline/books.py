@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -266,11 +268,19 @@ def _best(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _add_score(total: dict[str, Any], score: Mapping[str, Any]) -> None:
-    for name in ("count", "nulls", "infinite", "sum"):
+    for name in ("count", "nulls", "infinite"):
         total[name] = total.get(name, 0) + score[name]
+    total["sum"] = _exact_sum(total.get("sum", 0), score["sum"])
     for name, better in (("min", min), ("max", max)):
         known = [v for v in (total.get(name), score[name]) if v is not None]
         total[name] = better(known) if known else None
+
+
+def _exact_sum(total: Fraction | float, part: float) -> Fraction | float:
+    """Nothing is rounded, so that a mean is the same in whichever order the shards come."""
+    if isinstance(total, float):  # infinite already
+        return total + part
+    return total + Fraction(part) if math.isfinite(part) else part
 
 
 def edges_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float]]:

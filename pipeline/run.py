@@ -269,7 +269,7 @@ def _score(
     sums = score.pop("sum")
     none = {"counts": [0] * books.BINS, "kept": [0] * books.BINS}
     edges = context.edges.get(name, [0.0] * (books.BINS + 1))
-    mean = sums / score["count"] if score["count"] else None
+    mean = float(sums / score["count"]) if score["count"] else None
     column = context.scores[name]
     return (
         {"column": name, "node": column.node, "type": str(column.dtype), "mean": mean, "edges": edges}
