@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +16,7 @@ from typing import Any
 from gpu_ops.trainer.job import Died, Job
 
 Progress = Callable[[dict[str, Any]], None]
+CLOSE_S = 10.0  # how long a process may take to end
 _worker: dict[str, Any] = {}  # set once in each worker process: device, events, stop
 
 
@@ -26,7 +30,7 @@ class Pool:
         if workers > 1:
             context = multiprocessing.get_context("spawn")
             self._events: Any = context.Queue()
-            self._stop = context.Event()
+            self._stop: Any = context.Value("b", False, lock=False)  # a lock may die with its holder
             turn = context.Value("i", 0)
             arguments = (device, threads, turn, self._events, self._stop)
             self._executor = ProcessPoolExecutor(workers, context, _start, arguments)
@@ -79,19 +83,37 @@ class Pool:
             progress(event)
 
     def close(self) -> None:
-        """Stops what still runs at its next step and ends the processes."""
-        if self._executor is not None:
-            self._stop.set()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._events.close()
+        """Stops what still runs at its next step and ends the processes, those that take long by force: what
+        they did since their last checkpoint is done again in any case."""
+        if self._executor is None:
+            return
+        self._stop.value = True
+        processes = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + CLOSE_S
+        for process in processes:
+            process.join(max(0.0, end - time.monotonic()))
+            # It may wait for a lock that one which was killed has taken along.
+            process.kill()
+            process.join()
+        self._events.close()
 
 
 def _start(device: str, threads: int, turn: Any, events: Any, stop: Any) -> None:
     with turn.get_lock():
         number, turn.value = turn.value, turn.value + 1
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     events.cancel_join_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and says when to stop
     _worker.update(device=device, number=number, threads=threads, events=events, stop=stop)
+
+
+def _die_with_parent() -> None:
+    """Else the processes of a driver that was killed would train on beside those of the next one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _warm_up() -> None:
@@ -104,7 +126,8 @@ def _run_job(job: Job) -> dict[str, Any]:
     from gpu_ops.trainer.launch import train_job
 
     here = (_worker["device"], _worker["threads"])
-    return train_job(job, *here, _worker["events"].put, _worker["stop"].is_set, _worker["number"])
+    stop = _worker["stop"]
+    return train_job(job, *here, _worker["events"].put, lambda: bool(stop.value), _worker["number"])
 
 
 def _run_here(jobs: Sequence[Job], device: str, threads: int, progress: Progress) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ import torch
 from trained import STORIES, config_of, job_of, rows_of, train, weights_of, with_config
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from gpu_ops.trainer import pool
 from gpu_ops.trainer.job import Job
 
 STEPS, INTERVAL = 30, 5
@@ -150,3 +151,40 @@ def test_kills_leave_the_same_losses(tmp_path, nursery, select, kills):
     weights = weights_of(job)
     assert all(torch.equal(weights[name], weight) for name, weight in weights_of(whole).items())
     assert not (Path(job.folder) / "checkpoints").exists()
+
+
+def test_trainers_end_with_their_driver():
+    code = """
+from gpu_ops.trainer.pool import Pool
+if __name__ == "__main__":
+    pool = Pool(2, "cpu", 1)
+    pool.warm_up()
+    print(*pool._executor._processes, flush=True)
+    input()
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    driver = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment)
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    mine = [int(pid) for pid in driver.stdout.readline().split()]
+    assert len(mine) == 2
+    driver.kill()
+    driver.wait()
+    for end_of_pipe in (driver.stdin, driver.stdout):
+        end_of_pipe.close()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in mine):
+        assert time.monotonic() < end, "trained on without a driver"
+        time.sleep(0.05)
+
+
+def test_a_trainer_that_does_not_answer_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(pool, "CLOSE_S", 0.1)
+    stuck = pool.Pool(2, "cpu", 1)
+    stuck.warm_up()
+    assert stuck._executor is not None
+    processes = list(stuck._executor._processes.values())
+    os.kill(processes[0].pid, signal.SIGSTOP)
+    stuck.close()
+    assert not any(process.is_alive() for process in processes)
