@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -46,7 +48,7 @@ def connect(workers: int | None, address: str | None) -> tuple[bool, bool]:
 def _start(workers: int) -> None:
     """A private cluster on this machine, gone with the process."""
     with _environment(_private_settings()):
-        ray.init(
+        _init(
             address="local",
             num_cpus=workers,
             include_dashboard=False,
@@ -54,6 +56,16 @@ def _start(workers: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+
+
+def _init(**settings: Any) -> None:
+    """Ray, but not its answer to SIGTERM, which ends the process with code 15 and says nothing."""
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    try:
+        ray.init(**settings)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _private_settings() -> dict[str, str]:
@@ -86,11 +98,11 @@ def _join(address: str) -> None:
     """A cluster that runs already; tamis travels along where its nodes have none."""
     _reach(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         if not _has_tamis():
             ray.shutdown()
             folders = [str(Path(str(find_spec(p).origin)).parent) for p in PACKAGES]  # type: ignore[union-attr]
-            ray.init(
+            _init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -112,28 +112,44 @@ def births(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def tamis(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, in a group of its own."""
+    """The command in a process of its own, in a group of its own, as a shell starts it."""
     command = [sys.executable, "-m", "pipeline.cli", *arguments]
     return subprocess.Popen(
         command, cwd=folder, env=os.environ | environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that starts the tests in the background has all that they start ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kill_when(process: subprocess.Popen[bytes], ripe: Callable[[], bool], limit_s: float = 120) -> bool:
     """SIGKILL as soon as `ripe()`; False when the process ended before."""
+    code, error = stop_when(process, ripe, signal.SIGKILL, limit_s)
+    if code not in (0, -signal.SIGKILL):
+        raise AssertionError(f"the run failed by itself ({code}):\n{error}")
+    return code != 0
+
+
+def stop_when(
+    process: subprocess.Popen[bytes], ripe: Callable[[], bool], number: int, limit_s: float = 120
+) -> tuple[int, str]:
+    """That signal as soon as `ripe()`, SIGINT to all of the group, as a terminal does it; the exit code and
+    what was said on stderr."""
     end = time.monotonic() + limit_s
     try:
         while process.poll() is None and time.monotonic() < end:
             if ripe():
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return True
+                send = os.killpg if number == signal.SIGINT else os.kill
+                send(process.pid, number)
+                break
             time.sleep(0.002)
+        error = process.communicate(timeout=max(1.0, end - time.monotonic()))[1]
     finally:
         if process.poll() is None:
             process.kill()
-        error = process.communicate()[1]
-    if process.returncode:
-        raise AssertionError(f"the run failed by itself ({process.returncode}):\n{error.decode()}")
-    return False
+            process.wait()
+    return process.returncode, error.decode()

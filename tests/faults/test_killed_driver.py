@@ -1,15 +1,17 @@
-"""Kill -9 of the driver at random moments: the next start ends with the same bytes and repeats nothing."""
+"""SIGKILL, SIGTERM and Ctrl-C at random moments: the next start ends with the same bytes, repeats nothing."""
 
 from __future__ import annotations
 
 import os
 import random
 import shutil
+import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from whole_runs import births, corpus, digests, kill_when, tamis, write_config, write_cut
+from whole_runs import births, corpus, digests, kill_when, stop_when, tamis, write_config, write_cut
 
 ROWS, GROUP = 240, 30
 DAG = """
@@ -106,3 +108,31 @@ def test_three_kills_leave_the_same_store_and_export(folder: Path, engine: str) 
     assert len(times) == ROWS
     # A kill costs what was in flight: at most one shard a worker.
     assert sum(n - 1 for n in times.values()) <= 3 * 2 * GROUP
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
+def test_whoever_is_asked_to_end_says_how_to_go_on_and_goes_on(folder: Path, engine: str) -> None:
+    command = ["run", "c.yaml", "--engine", engine, "--workers", "2"]
+    if engine == "ray":
+        command += ["--address", "local"]
+
+    def start() -> subprocess.Popen[bytes]:
+        return tamis(folder, *command, LOG_ROWS=str(folder / "log"))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        moment = done(folder) + 2
+        code, said = stop_when(start(), lambda: done(folder) >= moment, number)  # noqa: B023
+        assert code == 4, said
+        assert said.splitlines()[-2:] == [
+            "error: interrupted; what is finished is kept: run the same command again",
+            f"resume with: tamis {' '.join(command)}",
+        ]
+    assert not kill_when(start(), lambda: False)
+    interrupted = state(folder)
+    times = Counter((folder / "log").read_text().split())
+    assert len(times) == ROWS
+    assert sum(n - 1 for n in times.values()) <= 2 * 2 * GROUP
+    for name in (".tamis", "out"):
+        shutil.rmtree(folder / name)
+    assert not kill_when(start(), lambda: False)
+    assert state(folder) == interrupted
