@@ -1,0 +1,1 @@
+"""Attacks whole runs with SIGKILL and compares what is left with an undisturbed run."""
