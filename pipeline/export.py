@@ -25,6 +25,7 @@ from pipeline.view import Alive, Column, ShardView
 from pipeline.writers import SUFFIXES, open_writer
 
 MARK = "_tamis.json"
+HALF = (".part-", f".{MARK}")  # how the names of files begin that have not taken their place yet
 INDEX = "index"
 OWN = {INDEX: ("uid", "file", "row"), PACKED: ("uid",)}  # columns of a row that the source does not give
 ORDER, UID = "__tamis_order", "__tamis_uid"  # beside the columns of a source, in scratch only
@@ -261,17 +262,23 @@ def claim(path: str, key: str, planned: Sequence[str]) -> dict[str, Any] | None:
     if old.get("key") == key and old.get("state") == "done" and wrote <= set(names):
         return old
     check_ours(path)
-    fs, root = fsspec.core.url_to_fs(path)
-    for name in names:
-        if name in wrote or name.startswith((".part-", f".{MARK}")):
-            fs.rm_file(f"{root}/{name}")
+    _remove(path, [name for name in names if name in wrote or name.startswith(HALF)])
     files = {name: {"rows": 0, "bytes": 0} for name in planned}
     _mark(path, {"key": key, "state": "writing", "files": files})
     return None
 
 
+def _remove(path: str, names: Sequence[str]) -> None:
+    fs, root = fsspec.core.url_to_fs(path)
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):  # its writer lived, and has just put it in its place
+            fs.rm_file(f"{root}/{name}")
+
+
 def finish(path: str, key: str, files: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Mark an export as whole. What its files tell of themselves is summed up, also of those of no rows."""
+    """Mark an export as whole. What its files tell of themselves is summed up, also of those of no rows.
+    What workers that died left half written goes."""
+    _remove(path, [name for name in there(path)[0] if name.startswith(HALF)])
     written = {name: dict(f) for name, f in sorted(files.items()) if f["rows"]}
     names = dict.fromkeys(["rows", *(name for f in files.values() for name in f if name != "bytes")])
     totals = {name: sum(f.get(name, 0) for f in files.values()) for name in names}

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from whole_runs import births, corpus, digests, go, read_export, write_config, write_cut
 
+from pipeline import export as exports
 from pipeline.errors import ConfigError
 from pipeline.export import claim
 
@@ -199,3 +200,20 @@ def test_a_source_may_call_its_columns_what_it_likes(tmp_path: Path, name: str) 
     go(write_config(tmp_path, f"source: {{path: in, id: id}}\n{text}"))
     both = read_export(tmp_path / "out") + read_export(tmp_path / "gone")
     assert sorted(row[name] for row in both) == sorted(f"v{i}" for i in range(rows.num_rows))
+
+
+def test_what_a_worker_that_died_left_half_written_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cut(tmp_path / "in", corpus(20), files=2)
+    whole = exports._write
+
+    def write(made: exports.Export, number: int, batches: Any) -> dict[str, int]:
+        Path(made.path, f".part-{number:05d}.parquet.ffff").touch()
+        return whole(made, number, batches)
+
+    monkeypatch.setattr(exports, "_write", write)
+    text = "source: {path: in, shard_bytes: 1}\nnodes: {exact: {op: exact_dedup}}\nexport: {path: out/}\n"
+    go(write_config(tmp_path, text))
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["_tamis.json", "part-00000.parquet", "part-00001.parquet"]
