@@ -10,7 +10,8 @@ again, as a user would. Then every file of the store and of the exports, what tr
 are compared with the undisturbed run. With `--signal term` (what a cluster sends before it takes a machine)
 or `--signal int` (Ctrl-C) it is always the driver, which must end with exit code 4.
 
-Prints a table and writes OUT/kills.json; the exit code is 1 where a byte, a row or an exit code is wrong.
+Prints a table and writes OUT/local.json and OUT/ray.json; the exit code is 1 where a byte, a row or an exit
+code is wrong.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> int:
     arguments.add_argument("--signal", choices=tuple(SIGNALS), default="kill")
     arguments.add_argument("--rows", type=int, default=ROWS, help=f"documents (default: {ROWS})")
     arguments.add_argument(
-        "--out", type=Path, help="keeps what the last run left, its output, and kills.json"
+        "--out", type=Path, help="keeps what the last run left, its output, and all figures"
     )
     given = arguments.parse_args()
     engines = ("local", "ray") if given.engine == "both" else (given.engine,)
@@ -49,7 +50,6 @@ def main() -> int:
             mine = (given.kills + len(engines) - 1 - number) // len(engines)
             aims = planned(engine, mine, SIGNALS[given.signal])
             kills += attack(engine, aims, given.seed, out, given.rows)
-        (out / "kills.json").write_text(json.dumps([asdict(kill) for kill in kills], indent=1))
     print(table(kills))
     return int(not all(kill.harmless for kill in kills))
 
@@ -60,6 +60,7 @@ def attack(engine: str, aims: Sequence[Aim], seed: int, out: Path, rows: int) ->
     with lane_of(engine, out / engine, rows) as lane:
         for number, aim in enumerate(aims):
             kills.append(lane.kill(aim, f"{seed}/{engine}/{number}"))
+            (out / f"{engine}.json").write_text(json.dumps([asdict(kill) for kill in kills], indent=1))
             print(f"{number + 1:4} {kills[-1].line()}", flush=True)
     return kills
 

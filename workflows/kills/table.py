@@ -51,13 +51,15 @@ class Kill:
 
 
 def table(kills: Sequence[Kill]) -> str:
-    """Markdown: a row for each engine, victim and kind of step, and their sum."""
+    """Markdown: a row for each engine, victim and kind of step, then without the kinds, then all."""
     groups: dict[tuple[str, str, str], list[Kill]] = {}
     for kill in sorted(kills, key=lambda k: (k.engine, k.target, k.kind)):
         groups.setdefault((kill.kind, kill.target, kill.engine), []).append(kill)
+    for kill in kills:
+        groups.setdefault(("all", kill.target, kill.engine), []).append(kill)
     rows = [(*place, *_figures(some)) for place, some in groups.items()]
     if kills:
-        rows.append(("all", "", "", *_figures(kills)))
+        rows.append(("all", "all", "all", *_figures(kills)))
     return "\n".join("| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *rows))
 
 
