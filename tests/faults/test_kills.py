@@ -113,23 +113,30 @@ def test_the_driver_ends_in_every_kind_of_step(tmp_path: Path, number: int) -> N
     assert all(kill.harmless for kill in kills), table(kills)
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
+    """Three nodes of a CPU each."""
+    with lane_of("ray", tmp_path_factory.mktemp("kills") / "ray", rows=240) as lane:
+        yield lane
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-def test_of_three_nodes_one_dies_midway(tmp_path: Path) -> None:
-    """The same bytes as on the local engine, and the run goes on by itself. A worker, a model and a driver
-    die on the same cluster, too."""
-    with lane_of("local", tmp_path / "local", rows=240) as lane:
-        on_local, _ = lane.undisturbed(())
-    with lane_of("ray", tmp_path / "ray", rows=240) as lane:
-        on_ray, _ = lane.undisturbed(())
-        assert _values(on_ray) == _values(on_local)
-        dead = [lane.kill(Aim(kind, "node"), kind) for kind in ("shuffle", "score")]
-        others = (("map", "worker"), ("score", "actor"), ("loop", "driver"))
-        kills = dead + [lane.kill(Aim(*aim), aim[0]) for aim in others]
-    assert all(kill.harmless for kill in kills), table(kills)
-    assert [kill.codes for kill in dead] == [[0], [0]]
+def test_of_three_nodes_one_dies_midway(cluster: Lane) -> None:
+    """The run goes on by itself and ends with the bytes of the local engine."""
+    on_local, _ = Lane("local", cluster.world, ("--workers", "2")).undisturbed(())
+    on_three, _ = cluster.undisturbed(())
+    assert on_three.differing(on_local) == {}
+    for kind in ("shuffle", "score"):
+        kill = cluster.kill(Aim(kind, "node"), kind)
+        assert kill.harmless, kill.line()
+        assert kill.codes == [0]
 
 
-def _values(left: Left) -> dict[str, tuple[str, int]]:
-    """All but manifests, whose names and paths are those of the folder."""
-    return {name: file for name, file in left.files.items() if "manifests/" not in name}
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize(("kind", "target"), [("map", "worker"), ("score", "actor"), ("loop", "driver")])
+def test_somebody_of_a_cluster_dies(cluster: Lane, kind: str, target: str) -> None:
+    kill = cluster.kill(Aim(kind, target), kind)
+    assert kill.harmless, kill.line()
+    assert kill.codes == ([-signal.SIGKILL, 0] if target == "driver" else [0])
