@@ -34,6 +34,15 @@ def device(text: str) -> str:
     return text
 
 
+def memory(text: str) -> int:
+    from pipeline.allotment import parse_memory
+
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 class Parser(argparse.ArgumentParser):
     """Help texts keep their lines, options are written in full."""
 
@@ -63,4 +72,8 @@ def add_engine(made: argparse.ArgumentParser, verb: str) -> None:
         "--engine", choices=("local", "ray"), default="local", help=f"what to {verb} with (default: local)"
     )
     made.add_argument("--workers", type=positive, metavar="N", help="tasks at a time (default: all cores)")
+    made.add_argument(
+        "--memory", type=memory, metavar="SIZE",
+        help="what each worker may take, such as 2GiB (default: its part of 70 %% of the machine)",
+    )  # fmt: skip
     made.add_argument("--address", metavar="A", help="the Ray cluster, such as auto or ray://host:10001")

@@ -209,6 +209,7 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
         workers=arguments.workers,
         store=arguments.store,
         address=arguments.address,
+        memory=arguments.memory,
         batch_rows=arguments.batch_rows,
         device=arguments.device,
         accept_source=arguments.accept_source,

@@ -32,6 +32,7 @@ class Config:
     train: TrainSection | None
     seed: int = 0
     store: str | None = None
+    memory: int | None = None
     sets: tuple[str, ...] = ()
     document: Document = field(default_factory=lambda: Document(""), repr=False, compare=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline import numba_cache
+from pipeline.allotment import derived, machine_bytes
+from pipeline.engine import usable_cpus
 from pipeline.errors import ResourceError
 from pipeline.units import nbytes
 
@@ -92,12 +93,12 @@ def devices() -> Iterator[Finding]:
 
 def machine() -> Iterator[Finding]:
     """Cores, CPU level and memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cpu", "ok", f"{cores} cores, {platform.machine()}, {cpu_level()}")
-    memory = memory_bytes()
+    yield Finding("cpu", "ok", f"{usable_cpus()} cores, {platform.machine()}, {cpu_level()}")
+    memory = machine_bytes()
     if memory is not None:
         status = "warn" if memory < 2_000_000_000 else "ok"
-        yield Finding("memory", status, f"{nbytes(memory)} that this process may use")
+        each = f"{nbytes(derived(usable_cpus()))} for each of {usable_cpus()} workers unless --memory says so"
+        yield Finding("memory", status, f"{nbytes(memory)} that this process may use: {each}")
 
 
 def cpu_level() -> str:
@@ -117,22 +118,6 @@ def cpu_level() -> str:
         if needed <= flags:
             return level
     return "level unknown"
-
-
-def memory_bytes() -> int | None:
-    """The smaller of the machine's memory and the control group's limit."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text("ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
 
 
 def caches() -> Iterator[Finding]:

@@ -289,11 +289,13 @@ def file_bounds(
     file_bytes: int,
     done: Callable[[Node, Done], None],
     ended: Callable[[str], None] = lambda _: None,
-) -> tuple[int, ...]:
-    """Where an ordered export of a node's rows cuts its files, from the bytes in each part of the order."""
+) -> tuple[tuple[int, ...], int]:
+    """Where an ordered export of a node's rows cuts its files, from the bytes in each part of the order; and
+    the bytes in all."""
     made = driver.graph.add_order_bins(node)
     run_phases(driver, [made], done, ended)
-    return cut_files(driver.store.get_artifact(tasks.artifact_name(made.key))["bytes"], file_bytes)
+    sizes = driver.store.get_artifact(tasks.artifact_name(made.key))["bytes"]
+    return cut_files(sizes, file_bytes), int(sizes.sum())
 
 
 def _advance(

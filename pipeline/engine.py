@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.groups import levels
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -65,6 +66,11 @@ class Engine(Protocol):
         """Tasks that run at one time."""
         ...
 
+    @property
+    def memory(self) -> int:
+        """Bytes that each of these may take, beyond what its process stands on (see kernels/room)."""
+        ...
+
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yields (i, fn(context, tasks[i])). Raises what fn raises, ResourceError, Interrupted."""
         ...
@@ -92,8 +98,11 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(name: str, workers: int | None = None, address: str | None = None) -> Engine:
-    """The engine of that name. workers: tasks at one time (None: all CPUs it may use).
+def make_engine(
+    name: str, workers: int | None = None, address: str | None = None, memory: int | None = None
+) -> Engine:
+    """The engine of that name. workers: tasks at one time (None: all CPUs it may use). memory: bytes for each
+    (None: what the machine, or the cluster's nodes, have for each).
 
     address: of a Ray cluster ("local" starts a private one; None: the one this process is in, else
     $RAY_ADDRESS, else one on this machine, else a private one). Raises ConfigError, ResourceError.
@@ -105,7 +114,7 @@ def make_engine(name: str, workers: int | None = None, address: str | None = Non
             raise ConfigError(f"an address ({address}) needs the engine 'ray'; the engine is 'local'")
         from pipeline.local_engine import LocalEngine
 
-        return LocalEngine(workers)
+        return LocalEngine(workers, memory)
     if name == "ray":
         try:
             from pipeline.ray_engine import RayEngine
@@ -113,7 +122,7 @@ def make_engine(name: str, workers: int | None = None, address: str | None = Non
             if error.name != "ray":
                 raise
             raise ConfigError("engine 'ray' needs Ray: pip install 'tamis[ray]'") from error
-        return RayEngine(workers, address)
+        return RayEngine(workers, address, memory)
     near = difflib.get_close_matches(name, ENGINES, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(ENGINES)}"
     raise ConfigError(f"no engine '{name}'; {hint}")
@@ -153,28 +162,13 @@ def brief(task: Any) -> str:
 def usable_cpus(proc: str = "/proc/self/cgroup", groups: str = "/sys/fs/cgroup") -> int:
     """The CPUs this process may use: its affinity and its container's quota, at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = min(_quotas(Path(proc), Path(groups)), default=math.inf)
+    quotas = (found for level in levels("cpu", Path(proc), Path(groups)) for found in _quota(level))
+    quota = min(quotas, default=math.inf)
     return max(1, min(count, math.ceil(quota) if quota < count else count))
 
 
-def _quotas(proc: Path, groups: Path) -> Iterator[float]:
-    """The CPU quotas, in CPUs, of this process's control groups (version 2, and 1)."""
-    try:
-        lines = proc.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, kinds, own = line.split(":", 2)
-        if kinds and "cpu" not in kinds.split(","):
-            continue
-        top = groups / "cpu" if kinds else groups
-        folder = top / own.lstrip("/")
-        for level in (folder, *folder.parents):
-            if level.is_relative_to(top):
-                yield from _quota(level)
-
-
 def _quota(folder: Path) -> Iterator[float]:
+    """The CPU quota of a control group, in CPUs, where it has one."""
     try:
         if (folder / "cpu.max").exists():
             limit, period = (folder / "cpu.max").read_text().split()

@@ -9,7 +9,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import fsspec
@@ -19,6 +18,7 @@ import pyarrow as pa
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
 from pipeline.nodes import common_schema
+from pipeline.ordered import CHUNK_BYTES, Runs, Sorted, merged
 from pipeline.packed import PACKED, Packer, Packing
 from pipeline.store import Store, key_of
 from pipeline.view import Alive, Column, ShardView
@@ -28,7 +28,6 @@ MARK = "_tamis.json"
 HALF = (".part-", f".{MARK}")  # how the names of files begin that have not taken their place yet
 INDEX = "index"
 OWN = {INDEX: ("uid", "file", "row"), PACKED: ("uid",)}  # columns of a row that the source does not give
-ORDER, UID = "__tamis_order", "__tamis_uid"  # beside the columns of a source, in scratch only
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Export:
     key: str = field(default="")
     edits: tuple[Column, ...] = ()  # the cuts that the nodes above made in the text
     packing: Packing | None = None  # of the format packed
+    chunk: int = CHUNK_BYTES  # of a sorted run that a merge holds: how, not what
 
     @property
     def scratch(self) -> str:
@@ -141,55 +141,33 @@ def write_shard(export: Export, index: int) -> dict[str, int]:
 
 def partition(export: Export, index: int) -> int:
     """One shard's rows sorted into the export's files, committed as scratch; rows."""
-    name = f"{export.scratch}/part-{index}.json"
+    name = f"{export.scratch}/runs-{index}.json"
     record = export.store.record(name)
     if record is not None:
         return int(record["rows"])
     view = ShardView(export.store, export.manifest, index)
-    parts, uids = [], []
-    for uid, batch in rows_of(export, index):
-        parts.append(batch)
-        uids.append(uid)
-    if not parts:
-        export.store.commit_record(name, {"rows": 0, "offsets": [0] * len(export.bounds)})
-        return 0
-    uid = np.concatenate(uids)
+    runs = Runs(export.store, export.scratch, export.bounds, export.chunk)
     assert export.order is not None
-    order = view.values(export.order, (uid - view.shard.base).astype(np.uint32)).to_numpy(
-        zero_copy_only=False
-    )
-    ranked = np.lexsort([uid, order])
-    whole = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-    whole = whole.append_column(ORDER, pa.array(order)).append_column(UID, pa.array(uid))
-    bins = (order[ranked] >> np.uint64(48)).astype(np.int64)
-    offsets = np.searchsorted(bins, export.bounds).tolist()
-    ranges = pairwise(offsets)
-    pieces = (whole.take(pa.array(ranked[low:high])) for low, high in ranges)
-    record = export.store.put_batches(export.scratch, whole.schema, pieces)
-    export.store.commit_record(name, record | {"offsets": offsets})
-    return len(uid)
+    for uid, batch in rows_of(export, index):
+        order = view.values(export.order, (uid - view.shard.base).astype(np.uint32))
+        runs.add(batch, order.to_numpy(zero_copy_only=False), uid)
+    runs.end()
+    export.store.commit_record(name, {"rows": runs.rows, "runs": runs.written})
+    return runs.rows
 
 
 def merge_file(export: Export, number: int) -> dict[str, int]:
     """One file of an ordered export, from every shard's part of it."""
     parts = []
     for index in range(len(export.manifest.shards)):
-        record = export.store.record(f"{export.scratch}/part-{index}.json")
+        record = export.store.record(f"{export.scratch}/runs-{index}.json")
         assert record is not None, f"shard {index} has not been partitioned"
-        if record["rows"] and record["offsets"][number] < record["offsets"][number + 1]:
-            reader = export.store.open_arrow(f"{export.scratch}/{record['file']}", ranges=True)
-            parts.append(reader.get_batch(number))
-    if not parts:
-        return {"rows": 0, "bytes": 0}
-    table = pa.Table.from_batches(parts).combine_chunks()
-    keys = [table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in (UID, ORDER)]
-    ranked = pa.array(np.lexsort(keys))
-    table = table.drop_columns([ORDER, UID])
-    batches = (
-        table.take(ranked[start : start + 4096]).combine_chunks().to_batches()[0]
-        for start in range(0, len(ranked), 4096)
-    )
-    return _write(export, number, batches)
+        for run in record["runs"]:
+            low, high = run["batches"][number : number + 2]
+            if low < high:
+                reader = export.store.open_arrow(f"{export.scratch}/{run['file']}", ranges=True, mapped=False)
+                parts.append(Sorted(reader, low, high))
+    return _write(export, number, merged(parts))
 
 
 def _write(export: Export, number: int, batches: Iterator[pa.RecordBatch]) -> dict[str, int]:

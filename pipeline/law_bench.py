@@ -213,9 +213,10 @@ class Bench:
     def run_local(
         self, some: Sequence[Trial], source: Path, batch_rows: int = BATCH_ROWS, workers: int = 1,
         wrap: Callable[[Engine], Engine] = lambda engine: engine, store: Store | None = None,
+        memory: int | None = None,
     ) -> Outcome:  # fmt: skip
         """Run the trials together in this process."""
-        engine = make_engine("local", workers)
+        engine = make_engine("local", workers, memory=memory)
         try:
             return self.run(some, wrap(engine), source, batch_rows, store)
         finally:

@@ -26,6 +26,7 @@ from operators.contract import (
     ShuffleOp,
     Uses,
 )
+from operators.kernels.room import UNBOUNDED
 from pipeline.compute import checked
 from pipeline.engine import Engine, Resources
 from pipeline.law_bench import BrokenLaw
@@ -161,6 +162,7 @@ class Recorder:
     name: str = "local"
     workers: int = 1
     fetched_bytes: int = 0
+    memory: int = UNBOUNDED
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

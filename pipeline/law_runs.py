@@ -21,7 +21,8 @@ from pipeline.law_zombie import ZombieEngine
 from pipeline.nodes import SIZE
 from pipeline.view import ShardView
 
-CUTS = ((5, 7, 2), (8, 1, 1))  # files, rows a batch, workers; the second for the first example only
+# Files, rows a batch, workers, bytes of memory for each; the second for the first example only.
+CUTS = ((5, 7, 2, 1 << 18), (8, 1, 1, None))
 ENGINE_FILES, ENGINE_BATCH = 3, 7
 
 
@@ -103,15 +104,17 @@ def _reversed(case: Case) -> None:
 
 
 def cut(subject: Subject) -> str:
-    """Law 2: the same result however rows are cut into files, shards and batches, and by how many
-    workers; summaries of parts merge in any order to the same bytes."""
+    """Law 2: the same result however rows are cut into files, shards and batches, by how many workers, and
+    with how much memory; summaries of parts merge in any order to the same bytes."""
     for case in subject.cases:
         if isinstance(case.op, FoldOp):
             _merges(case, case.op)
-    for files, batch_rows, workers in CUTS if subject.trial.number == 0 else CUTS[:1]:
+    for files, batch_rows, workers, memory in CUTS if subject.trial.number == 0 else CUTS[:1]:
         names = ("1 file", f"{files} files in batches of {batch_rows}, {workers} workers")
-        compare(subject.given, given(subject.run(files, batch_rows=batch_rows, workers=workers)), names)
-    return "1 to 8 files; batches of 1, 7 and all rows; 1 and 2 workers"
+        names = (names[0], f"{names[1]} of {memory} bytes") if memory else names
+        outcome = subject.run(files, batch_rows=batch_rows, workers=workers, memory=memory)
+        compare(subject.given, given(outcome), names)
+    return "1 to 8 files; batches of 1, 7 and all rows; 1 and 2 workers; 256 KiB and all memory"
 
 
 def _merges(case: Case, op: FoldOp) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import Artifact
+from operators.kernels.room import UNBOUNDED
 from pipeline.engine import Engine, Resources
 from pipeline.store import Store
 
@@ -50,6 +51,7 @@ class ZombieEngine:
     name: str = "local"
     workers: int = 1
     fetched_bytes: int = 0
+    memory: int = UNBOUNDED
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

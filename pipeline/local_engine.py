@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import pyarrow as pa
 
+from operators.kernels import room
+from pipeline.allotment import check_machine, derived
 from pipeline.devices import here
 from pipeline.engine import SHARING, STOP_S, C, M, R, Resources, T, call, packed, usable_cpus
 from pipeline.errors import Interrupted
+from pipeline.memory import keep_freed
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -27,8 +30,14 @@ class LocalEngine:
 
     name: str = "local"
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, memory: int | None = None) -> None:
         self._workers = workers or usable_cpus()
+        self._memory = memory or derived(self._workers)
+        if memory is not None:
+            check_machine(memory, self._workers)
+        self._room = room.allowed()
+        room.allow(self._memory)
+        keep_freed(self._memory * self._workers)
         self._fetched_bytes = 0
         # Arrow decodes Parquet in a pool of its own, sized by the machine: `workers` bounds it too.
         self._arrow_cpus = pa.cpu_count()
@@ -43,6 +52,11 @@ class LocalEngine:
     def workers(self) -> int:
         """Threads that run tasks."""
         return self._workers
+
+    @property
+    def memory(self) -> int:
+        """Bytes for each of them."""
+        return self._memory
 
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yields (i, fn(context, tasks[i])) as they finish (see Engine.run)."""
@@ -95,8 +109,9 @@ class LocalEngine:
         """Every thread sees what this process sees."""
 
     def close(self) -> None:
-        """Gives Arrow its own number of threads back."""
+        """Gives Arrow its own number of threads back, and nobody has a budget any more."""
         pa.set_cpu_count(self._arrow_cpus)
+        room.allow(self._room)
 
 
 def _here(start: Callable[[], Callable[[T], R]], tasks: Sequence[T]) -> Generator[tuple[int, R], None, None]:

@@ -15,15 +15,17 @@ _KEPT_BYTES = 32 << 20  # the most that every glibc takes for an array; four tim
 _SHARING = 8  # cores that share such memory: they ask for big arrays, so they hardly wait for each other
 
 
-def keep_freed() -> None:
+def keep_freed(budget: int | None = None) -> None:
     """Arrays that a batch frees stay with the process for the next one, up to a bound. The system would
-    have to clear new pages each time, and the kernel took a quarter of a run.
+    have to clear new pages each time, and the kernel took a quarter of a run. Where the process has a
+    budget, only a part of it is kept.
 
     One place keeps them for all: threads share it, as each would keep as much of its own; and so does
     Arrow, which has an allocator of its own, where this runs before pyarrow is imported."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+        kept = _KEPT_BYTES if budget is None else min(_KEPT_BYTES, max(1 << 20, budget // 32))
+        mallopt(_M_MMAP_THRESHOLD, kept)
+        mallopt(_M_TRIM_THRESHOLD, 4 * kept)
         mallopt(_M_ARENA_MAX, max(1, (os.cpu_count() or 1) // _SHARING))
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 

@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from operators.contract import Emission, ReduceOp, ShuffleOp
 from operators.kernels.radix import mixed, sort_order
+from operators.kernels.room import within
 from operators.kernels.taking import take
 from pipeline.store import Store
 
 RANGES = 4096  # the finest partition: reducers take whole ranges
 CHUNK_ROWS = 65_536
 RUN_MESSAGES, RUN_BYTES = 1 << 20, 16 << 20  # of a shard that a task holds before it writes them
-LEAST_ROWS = 256  # of each run that a merge holds, however many there are
+LEAST_ROWS, FEWEST_ROWS = 256, 16  # of each run that a merge holds; the fewer where runs are many
 
 Ints = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -30,8 +31,12 @@ class Outbox:
     """Collects the messages of one shard and writes them as sorted runs, each a file with an index and one
     that says where the replies go."""
 
-    def __init__(self, operator: ShuffleOp | ReduceOp, store: Store | None = None, folder: str = "") -> None:
+    def __init__(
+        self, operator: ShuffleOp | ReduceOp, store: Store | None = None, folder: str = "", sharing: int = 1
+    ) -> None:
+        """sharing: how many work side by side in the task's memory."""
         self.operator, self.store, self.folder = operator, store, folder
+        self.sharing = sharing
         self.base = 0
         self.record: dict[str, Any] = {"messages": [], "homes": [], "rows": 0, "bytes": 0, "payload_bytes": 0}
         self._start()
@@ -72,7 +77,8 @@ class Outbox:
         if isinstance(self.operator, ShuffleOp):
             self.senders.append(rows[row])
         self.many += count
-        if self.store is not None and (self.many >= RUN_MESSAGES or self.held_bytes >= RUN_BYTES):
+        many, size = within(RUN_MESSAGES, 1024 * self.sharing), within(RUN_BYTES, 64 * self.sharing)
+        if self.store is not None and (self.many >= many or self.held_bytes >= size):
             self._end_run(self.store)
 
     def sorted(self) -> tuple[pa.RecordBatch, npt.NDArray[np.uint32]]:
@@ -260,7 +266,8 @@ def merge(found: list[Run], operator: ShuffleOp | ReduceOp, budget_rows: int) ->
     the order of their rows, so a stable sort leaves equal messages in that of their uids.
     """
     total = max(1, sum(run.stop - run.at for run in found))
-    shares = [max(LEAST_ROWS, budget_rows * (run.stop - run.at) // total) for run in found]
+    least = max(FEWEST_ROWS, min(LEAST_ROWS, 4 * budget_rows // max(1, len(found))))
+    shares = [max(least, budget_rows * (run.stop - run.at) // total) for run in found]
     wide = any("key2" in run.reader.schema.names for run in found)
     held: dict[int, pa.RecordBatch] = {}
     while True:

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from operators.contract import Explained
+from pipeline.allotment import check_machine, derived
 from pipeline.config import Config, ExportConfig
+from pipeline.engine import usable_cpus
 from pipeline.export import there
 from pipeline.graph import Graph
 from pipeline.ingest import ConvertTask
 from pipeline.ledger import load_run, runs
 from pipeline.manifest import Manifest, take_inventory
 from pipeline.near_pins import pinned
+from pipeline.needs import Need, check_least, needs, warnings
 from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import PACKED, explain
@@ -55,10 +58,19 @@ class Plan:
     convert: Sequence[ConvertTask]
     lines: Sequence[Line]
     orders: Sequence[str]  # for every export: the column that it is sorted by, or nothing
+    memory: Sequence[str]  # the budget of a worker, and who may take more
 
     def text(self) -> str:
         """The plan for a reader; the same config, data, store and exports give the same text."""
-        parts = [self._sources(), _table(self.lines), self._explained(), self._outputs(), self._total()]
+        memory = "\n  ".join(self.memory)
+        parts = [
+            self._sources(),
+            _table(self.lines),
+            self._explained(),
+            self._outputs(),
+            memory,
+            self._total(),
+        ]
         return "\n\n".join(part for part in parts if part)
 
     def _sources(self) -> str:
@@ -163,9 +175,30 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     nodes = list(graph.build().values())
     check_outputs(config, graph)
     check_folders(config, found, store)
+    memory = _memory(config, options, needs(graph, found), bool(convert))
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
-    return Plan(config, store, found, convert, lines, _orders(config, graph))
+    return Plan(config, store, found, convert, lines, _orders(config, graph), memory)
+
+
+def _memory(config: Config, options: RunOptions, found: Sequence[Need], convert: bool) -> list[str]:
+    """The budget of a worker and whom it is too small for. Raises ConfigError where it cannot be kept or had.
+
+    What the nodes of a Ray cluster have is only known when a run joins it."""
+    declared = options.memory or config.memory
+    if declared is None and options.engine == "ray":
+        return ["memory: what the cluster's nodes have for each CPU; --memory declares it"]
+    workers = options.workers or usable_cpus()
+    memory = declared or derived(workers)
+    if declared is not None:
+        check_least(config, memory, convert)
+        if options.engine == "local":
+            check_machine(memory, workers)
+    how = "declared" if declared else "their part of this machine; --memory declares it"
+    first = f"memory: {nbytes(memory)} for each of {workers} workers ({how})"
+    if options.engine == "ray":
+        first = f"memory: {nbytes(memory)} a worker (declared)"
+    return [first, *warnings(memory, found)]
 
 
 def _orders(config: Config, graph: Graph) -> list[str]:

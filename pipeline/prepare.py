@@ -24,6 +24,7 @@ class RunOptions:
     workers: int | None = None
     store: str | None = None
     address: str | None = None
+    memory: int | None = None  # bytes for each worker; None: the config's, else what there is
     batch_rows: int | None = None
     device: str = "auto"
     accept_source: bool = False

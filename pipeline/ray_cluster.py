@@ -19,12 +19,15 @@ from typing import Any
 
 import ray
 
+from pipeline.allotment import FLOOR
 from pipeline.engine import usable_cpus
 from pipeline.errors import ConfigError, ResourceError
+from pipeline.units import nbytes
 
 PACKAGES = ("operators", "gpu_ops", "pipeline", "workflows")
 OBJECT_STORE_BYTES = 256 << 20  # contexts only: data travels through the store
 REACH_S = 5.0
+BASE_BYTES = 400 << 20  # that a worker's process stands on: interpreter, packages, compiled kernels
 
 
 def connect(workers: int | None, address: str | None) -> tuple[bool, bool]:
@@ -157,6 +160,38 @@ def alive_nodes() -> list[dict[str, Any]]:
 def cpu_nodes() -> list[float]:
     """The CPUs of each node that has any."""
     return [float(cpus) for node in alive_nodes() if (cpus := node["Resources"].get("CPU", 0))]
+
+
+def _memories() -> list[tuple[float, int]]:
+    """(CPUs, bytes that Ray may give to tasks) of each node that has CPUs."""
+    found = (node["Resources"] for node in alive_nodes())
+    return [(float(r["CPU"]), int(r.get("memory", 0))) for r in found if r.get("CPU", 0)]
+
+
+def memory_for_each() -> int:
+    """A worker's budget where none is declared: what the leanest node has for each CPU."""
+    shares = [size / max(1.0, cpus) for cpus, size in _memories() if size]
+    return max(FLOOR, int(min(shares, default=2.0 * BASE_BYTES)) - BASE_BYTES)
+
+
+def claim(memory: int) -> dict[str, int]:
+    """What a task asks of Ray, so that no node gets more of them than it has memory for. Raises ConfigError
+    where not even one fits."""
+    most = max((size for _, size in _memories()), default=0)
+    if memory + BASE_BYTES > most:
+        raise ConfigError(
+            f"memory {nbytes(memory)} a worker, and {nbytes(BASE_BYTES)} that its process stands on, is more "
+            f"than any node of the Ray cluster gives ({nbytes(most)}): give at most "
+            f"{nbytes(max(0, most - BASE_BYTES))}, or add a node with more memory"
+        )
+    return {"memory": memory + BASE_BYTES}
+
+
+def places(claimed: int | None) -> int:
+    """Tasks that the cluster runs at one time, each with a CPU and so much memory."""
+    if claimed is None:
+        return int(capacity("CPU"))
+    return sum(min(int(cpus), size // claimed) for cpus, size in _memories())
 
 
 def most_cpus() -> float:

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from operators.kernels import room
 from pipeline import ray_cluster, ray_worker
 from pipeline.engine import C, M, R, Resources, T, title
 from pipeline.errors import ResourceError
@@ -37,8 +38,18 @@ class RayEngine:
 
     name: str = "ray"
 
-    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, address: str | None = None, memory: int | None = None
+    ) -> None:
         self._entered, self._private = ray_cluster.connect(workers, address)
+        try:
+            self._memory = memory or ray_cluster.memory_for_each()
+            self._claim = {} if memory is None else ray_cluster.claim(memory)
+        except BaseException:
+            self.close_cluster()
+            raise
+        self._room = room.allowed()
+        room.allow(self._memory)
         self._limit = workers
         self._token: Token | None = None
         self._replies = Replies()
@@ -50,9 +61,15 @@ class RayEngine:
 
     @property
     def workers(self) -> int:
-        """Tasks that may run at one time: the cluster's CPUs now, or fewer where `workers` says so."""
-        cpus = max(1, int(ray_cluster.capacity("CPU")))
-        return min(cpus, self._limit or cpus)
+        """Tasks that may run at one time: the cluster's CPUs now, or fewer where `workers` or the declared
+        memory says so."""
+        places = max(1, ray_cluster.places(self._claim.get("memory")))
+        return min(places, self._limit or places)
+
+    @property
+    def memory(self) -> int:
+        """Bytes for each of them."""
+        return self._memory
 
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yields (i, fn(context, tasks[i])) as they finish (see Engine.run).
@@ -61,15 +78,15 @@ class RayEngine:
         with this process's stay in the cluster."""
         if not len(tasks):
             return
-        held = [ray.put(Bundle(fn, context, token=self._token))]
+        held = [ray.put(Bundle(fn, context, token=self._token, memory=self._memory))]
         deaths = Deaths(title(fn), tasks)
         waiting = iter(range(len(tasks)))
         pending: dict[ray.ObjectRef[bytes], int] = {}
-        window = _Window(self)
+        window, task = _Window(self), _task.options(**self._claim)
         try:
             while True:
                 while len(pending) < window.size() and (index := next(waiting, None)) is not None:
-                    pending[_task.remote(held, tasks[index])] = index
+                    pending[task.remote(held, tasks[index])] = index
                 if not pending:
                     return
                 for ref in ready(pending):
@@ -77,7 +94,7 @@ class RayEngine:
                     if isinstance(outcome, Lost):
                         # More CPUs each time, so that fewer tasks share its node's memory.
                         cpus = min(2.0 ** deaths.add(index, outcome), ray_cluster.most_cpus())
-                        pending[_task.options(num_cpus=cpus).remote(held, tasks[index])] = index
+                        pending[task.options(num_cpus=cpus).remote(held, tasks[index])] = index
                     else:
                         yield index, outcome
         except KeyboardInterrupt:
@@ -97,7 +114,7 @@ class RayEngine:
         `resources` says otherwise (see Engine.score)."""
         if not len(tasks):
             return
-        held = [ray.put(Bundle(fn, context, load, self._token))]
+        held = [ray.put(Bundle(fn, context, load, self._token, self._memory))]
         models = Models(held, resources, self._private, self._replies, title(fn))
         try:
             yield from models.results(tasks, self.workers)
@@ -142,6 +159,10 @@ class RayEngine:
     def close(self) -> None:
         """Leaves the cluster if this engine entered it, which ends a private one."""
         self._forget_token()
+        room.allow(self._room)
+        self.close_cluster()
+
+    def close_cluster(self) -> None:
         if self._entered:
             ray.shutdown()
 

@@ -78,7 +78,7 @@ class Deaths:
 
 
 def _advice(error: RayError) -> str:
-    less = "use fewer workers, a smaller `resources: {batch: ...}` or nodes with more memory"
+    less = "give tasks less memory (--memory 512MiB), fewer workers (--workers 1), or nodes with more of it"
     if isinstance(error, OutOfMemoryError):
         return f"its node ran out of memory, also with fewer tasks beside it: {less}"
     return f"most often the system killed it for want of memory ({less}), else native code crashed"

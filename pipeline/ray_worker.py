@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 
+from operators.kernels import room
 from pipeline import memory, numba_cache
 from pipeline.engine import call, packed
 from pipeline.errors import DataError, ResourceError
@@ -91,6 +92,7 @@ class Bundle:
     context: Any
     load: Callable[..., Any] | None = None
     token: Token | None = None
+    memory: int = room.UNBOUNDED  # that a task may take
 
 
 # By the reference's name: to keep the reference itself would keep the object in the cluster's memory.
@@ -101,6 +103,7 @@ def run_task(held: list[ray.ObjectRef[Bundle]], task: Any) -> bytes:
     """One task. `held` has the bundle's reference in a list, so that Ray does not unpickle it each time."""
     try:
         bundle = _bundle(held[0], threads=1)
+        room.allow(bundle.memory)
         return packed(bundle.fn, call(bundle.fn, bundle.context, task))
     except Exception as error:
         return failure(error)
@@ -113,6 +116,7 @@ class ModelActor:
         self._failed: bytes | None = None
         try:
             self._bundle = _bundle(held[0], threads)
+            room.allow(self._bundle.memory)
             assert self._bundle.load is not None
             self._model = call(self._bundle.load, self._bundle.context)
         except Exception as error:
@@ -149,8 +153,8 @@ def _bundle(ref: ray.ObjectRef[Bundle], threads: int) -> Bundle:
     if name not in _kept:
         pa.set_cpu_count(threads)
         numba_cache.prepare()
-        memory.keep_freed()
         bundle: Bundle = ray.get(ref)
+        memory.keep_freed(bundle.memory)
         if bundle.token is not None:  # also on a node that joined after the driver had looked at all
             bundle.token.check()
         while len(_kept) >= KEPT_CONTEXTS:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from operators.kernels.room import within
 from pipeline.decode import Offsets, View
 from pipeline.errors import ConfigError
 from pipeline.shards import Manifest, Piece, Shard
@@ -24,12 +25,13 @@ def read_rows(
     columns: Sequence[str],
     rows: Rows | None,
     batch_rows: int,
-    batch_bytes: int = BATCH_BYTES,
+    batch_bytes: int | None = None,
 ) -> Iterator[Read]:
     """(row numbers in the shard, their columns) in order.
 
     rows: (n,) uint32, ascending; None means all. A batch has at most `batch_rows` rows, fewer when
-    rows are big: about `batch_bytes`, at least one row. Only the row groups that hold wanted rows are
+    rows are big: about `batch_bytes` (None: BATCH_BYTES, or what the memory budget has room for), at least
+    one row. Only the row groups that hold wanted rows are
     read, only the columns asked for. Strings come as large_string and are valid UTF-8.
 
     Raises ConfigError for an unknown column; DataError, with file and row group or row, for a file
@@ -46,6 +48,7 @@ def read_rows(
         yield from _numbers_only(wanted, batch_rows)
         return
     target = pa.schema([schema.field(name) for name in columns])
+    batch_bytes = batch_bytes or within(BATCH_BYTES, 128)
     decoded = _shard(manifest, shard, target, wanted, batch_rows, batch_bytes)
     yield from _gathered(decoded, batch_rows, batch_bytes)
 

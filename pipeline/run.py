@@ -25,7 +25,9 @@ from pipeline.guard import ALL
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.near_pins import check_part, pinned
+from pipeline.needs import check_least, needs, warnings
 from pipeline.nodes import MAIN, Node
+from pipeline.ordered import chunk_bytes
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import Packing, packing_of, told
 from pipeline.prepare import RunOptions, manifests, open_store, save
@@ -33,6 +35,7 @@ from pipeline.samples import with_texts
 from pipeline.store import Store
 from pipeline.suggest import did_you_mean
 from pipeline.tasks import Done, artifact_name
+from pipeline.units import nbytes
 from pipeline.view import Alive
 
 if TYPE_CHECKING:
@@ -59,12 +62,15 @@ class Run:
     def go(self, engine: Engine) -> dict[str, Any]:
         """The whole run; the run data, written to the run folder too."""
         engine.check_store(self.store)
+        if self.options.memory or self.config.memory:
+            check_least(self.config, engine.memory, convert=False)
         self.sources = manifests(self.config, self.store, self.options, self._converter(engine))
         self.saved = save(self.store, self.config, self.sources)
         manifest = self.sources[MAIN]
         self.progress.note(
             f"{manifest.rows:,} documents in {len(manifest.files)} files, {len(manifest.shards)} shards; "
-            f"{engine.name} engine, {engine.workers} workers; store {self.store.url}"
+            f"{engine.name} engine, {engine.workers} workers of {nbytes(engine.memory)}; "
+            f"store {self.store.url}"
         )
         self.config, self.pins = pinned(self.config, manifest, self.progress.note)
         parts = sorted({path for fields in self.pins.values() for paths in fields.values() for path in paths})
@@ -74,6 +80,8 @@ class Run:
         nodes = list(self.graph.build().values())
         check_outputs(self.config, self.graph)
         check_folders(self.config, self.sources, self.store)
+        for warning in warnings(engine.memory, needs(self.graph, self.sources)):
+            self.progress.note(f"memory: {warning}")
         self.ledger.begin(self.config, nodes)
         self.driver = Driver(
             self.graph, self.store, engine, self._device(), self._batch_rows(), self._allowed()
@@ -151,10 +159,10 @@ class Run:
             self.store, self.sources[MAIN], self.alive(node), path, format, order, found, (), file_bytes,
             edits=graph.edits((node,)), packing=packing,
         )  # fmt: skip
-        bounds: tuple[int, ...] = ()
+        export = replace(plain, key=identity(plain))
         if order is not None:
-            bounds = file_bounds(self.driver, node, file_bytes, self._learn, self._ended)
-        export = replace(plain, bounds=bounds, key=identity(plain))
+            bounds, size = file_bounds(self.driver, node, file_bytes, self._learn, self._ended)
+            export = replace(export, bounds=bounds, chunk=chunk_bytes(size))
         self.progress.note(f"export {node} to {path}")
         mark = write_export(export, engine.run)
         size = sum(f["bytes"] for f in mark["files"].values())
@@ -255,6 +263,7 @@ class Run:
             "peak_memory_bytes": peak,
             "engine": engine.name,
             "workers": engine.workers,
+            "memory": engine.memory,
             "fetched_bytes": engine.fetched_bytes,
             "version": package_version(),
             "status": "done",
@@ -291,7 +300,8 @@ def package_version() -> str:
 
 def run(config: Config, options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Run a config; the run data (see pipeline/report.py for its use). Raises TamisError."""
-    with closing(make_engine(options.engine, options.workers, options.address)) as engine:
+    memory = options.memory or config.memory
+    with closing(make_engine(options.engine, options.workers, options.address, memory)) as engine:
         state = Run(config, options, progress)
         try:
             return state.go(engine)

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.allotment import FLOOR
 from pipeline.catalog import OpSpec
 from pipeline.engine import Resources
 from pipeline.sizes import parse_bytes
@@ -229,6 +230,9 @@ class TopSection(Section):
     """All randomness is a function of this number, the node's name and the document."""
     store: str | None = None
     """Folder or URL of computed columns; `.tamis` beside the config when it is left out."""
+    memory: Annotated[Size, Field(ge=FLOOR)] | None = None
+    """What each worker may take, such as 2GiB; how a run is run, never what comes of it. `--memory` overrules
+    it; without either workers share the machine."""
 
 
 @dataclass(frozen=True)

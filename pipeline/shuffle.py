@@ -13,11 +13,13 @@ import pyarrow as pa
 
 from operators.contract import ReduceOp, ShuffleOp
 from operators.kernels.radix import grouped
+from operators.kernels.room import within
 from pipeline.compute import checked, commit, located
 from pipeline.manifest import Manifest
 from pipeline.memory import peak_bytes, reset_peak
 from pipeline.messages import (
     CHUNK_ROWS,
+    LEAST_ROWS,
     RANGES,
     Ints,
     combine,
@@ -67,7 +69,7 @@ class Shuffle:
 
 def bounds_for(payload_bytes: int) -> tuple[int, ...]:
     """Whole ranges for as many reducers as keep a partition under REDUCE_BYTES."""
-    reducers = min(RANGES, max(1, -(-payload_bytes // REDUCE_BYTES)))
+    reducers = min(RANGES, max(1, -(-payload_bytes // within(REDUCE_BYTES, 32))))
     return tuple(RANGES * r // reducers for r in range(reducers + 1))
 
 
@@ -82,7 +84,7 @@ def reduce(context: Shuffle, reducer: int) -> Done:
     operator = context.node.build()
     assert isinstance(operator, ShuffleOp | ReduceOp)
     found = open_runs(store, context.runs, context.bounds[reducer], context.bounds[reducer + 1])
-    budget_rows = max(CHUNK_ROWS, HELD_BYTES // (context.row_bytes + SORT_BYTES))
+    budget_rows = max(LEAST_ROWS, within(HELD_BYTES, 64) // (context.row_bytes + SORT_BYTES))
     stream = merge(found, operator, budget_rows)
     with located(f"{context.node.name} ({context.node.op}), partition {reducer}"):
         answers = _answers(operator, stream)
@@ -159,7 +161,7 @@ def _write_segments(
         for batch in answers:
             held.append(batch)
             size += batch.nbytes
-            if size > SEGMENT_BYTES:
+            if size > within(SEGMENT_BYTES, 64):
                 yield _segment(held, offsets, runs)
                 size = 0
         if held:

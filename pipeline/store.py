@@ -200,13 +200,15 @@ class Store:
             raise self._damaged(rel) from error
         return found
 
-    def open_arrow(self, rel: str, ranges: bool = False) -> pa.ipc.RecordBatchFileReader:
-        """A data file, its content checked against its name; memory-mapped when local. With `ranges`
-        an object store is asked only for the batches that are read, and nothing is checked."""
+    def open_arrow(self, rel: str, ranges: bool = False, mapped: bool = True) -> pa.ipc.RecordBatchFileReader:
+        """A data file, its content checked against its name; memory-mapped when local, unless its batches
+        are to be read one after the other and given back. With `ranges` an object store is asked only for
+        the batches that are read, and nothing is checked."""
         try:
             if self.is_local:
                 self._verify(rel)
-                return pa.ipc.open_file(pa.memory_map(self.path(rel)))
+                path = self.path(rel)
+                return pa.ipc.open_file(pa.memory_map(path) if mapped else pa.OSFile(path))
             if not ranges:
                 data = self.read(rel)
                 if _hex(data, rel) != _stem(rel):

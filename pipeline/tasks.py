@@ -23,6 +23,7 @@ from operators.contract import (
     ScoreOp,
     ShuffleOp,
 )
+from operators.kernels.room import within
 from pipeline.compute import commit, located, run_columns, with_nulls
 from pipeline.devices import here
 from pipeline.errors import ConfigError
@@ -36,6 +37,7 @@ from pipeline.view import Column, Mask, Rows, ShardView
 WHERE_ROWS = 65_536  # of a column that says which rows are wanted, at once
 FRAGMENT_BYTES = 16 << 20  # of columns that a task holds before it commits them
 MAPPED_ROWS = 262_144  # of stored columns that stay in memory once they were read
+LIGHT_JOBS = 4  # of one scan, that have room in what is meant for one
 SCORE_ROWS = 512  # a score is committed after so many rows of a shard: the most that a kill can cost
 
 
@@ -84,6 +86,7 @@ class Work:
     parts: list[pa.RecordBatch] = field(default_factory=list)
     held_bytes: int = 0  # of the parts
     outbox: Outbox | None = None
+    sharing: int = 1  # how many such jobs live beside it, in fours
     done: Done = field(default_factory=Done)
 
     @property
@@ -99,7 +102,8 @@ def scan(context: Scan, index: int) -> dict[str, Done]:
     """Run all jobs over one shard in one pass; idempotent: what is committed is not done again."""
     reset_peak()
     view = ShardView(context.store, context.manifest, index)
-    works = [w for job in context.jobs if (w := _begin(view, job)) is not None]
+    sharing = -(-len(context.jobs) // LIGHT_JOBS)
+    works = [w for job in context.jobs if (w := _begin(view, job, sharing)) is not None]
     wanting = [w for w in works if w.mask.any()]
     reading = [w for w in wanting if view.source_columns(w.reads)]
     _pass(view, reading)
@@ -121,12 +125,12 @@ def _pass(view: ShardView, works: Sequence[Work]) -> None:
         for work in works:
             _feed(view, work, some, read)
         seen += len(some)
-        if seen >= MAPPED_ROWS:
+        if seen >= within(MAPPED_ROWS, 4096):
             view.unmap()
             seen = 0
 
 
-def _begin(view: ShardView, job: Job) -> Work | None:
+def _begin(view: ShardView, job: Job, sharing: int) -> Work | None:
     """The rows that a job must look at on this shard, or None where it is done."""
     node, store = job.node, view.store
     mask = view.alive(node.alive)
@@ -138,10 +142,10 @@ def _begin(view: ShardView, job: Job) -> Work | None:
         return None
     operator = node.build()
     rows, mask = np.flatnonzero(mask).astype(np.uint32), chosen(view, node, operator, mask)
-    work = Work(job, operator, rows, mask, _argument(store, node, operator))
+    work = Work(job, operator, rows, mask, _argument(store, node, operator), sharing=sharing)
     work.done.rows = len(rows) - int(mask.sum())
     if isinstance(operator, ShuffleOp | ReduceOp):
-        work.outbox = Outbox(operator, store, f"nodes/{node.key}/emit")
+        work.outbox = Outbox(operator, store, f"nodes/{node.key}/emit", sharing)
     return work
 
 
@@ -202,7 +206,7 @@ def _apply(view: ShardView, work: Work, rows: Rows, batch: pa.RecordBatch) -> No
         made = run_columns(view, node, lambda some: call(some, work.argument), rows, batch)
         work.parts += made
         work.held_bytes += sum(part.nbytes for part in made)
-        if work.held_bytes >= FRAGMENT_BYTES:
+        if work.held_bytes >= within(FRAGMENT_BYTES, 64 * work.sharing):
             _commit(view, work, int(rows[-1]) + 1)
         return
     with located(f"{node.name} ({node.op})", view, rows):

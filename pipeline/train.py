@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError, DataError, ResourceError
 from pipeline.export import MARK, Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.nodes import MAIN, SIZE, Node, Wish
+from pipeline.ordered import chunk_bytes
 from pipeline.progress import Progress
 from pipeline.store import key_of
 from pipeline.tasks import Done
@@ -259,10 +260,10 @@ class Study:
         columns = self._columns(graph, node) if labelled else {}
         plain = Export(store, manifest, alive, "", "parquet", order, columns, (), FILE_BYTES, edits=edits)
         key = identity(plain)
-        bounds: tuple[int, ...] = ()
+        export = replace(plain, path=str(self.root / "data" / key), key=key)
         if order is not None:
-            bounds = file_bounds(self._driver(graph), node, FILE_BYTES, _ignore)
-        export = replace(plain, path=str(self.root / "data" / key), bounds=bounds, key=key)
+            bounds, size = file_bounds(self._driver(graph), node, FILE_BYTES, _ignore)
+            export = replace(export, bounds=bounds, chunk=chunk_bytes(size))
         if not write_export(export, self.engine.run)["rows"]:
             what = "reserved no document" if alive.kind == "dropped" else "leaves no document"
             raise ConfigError(

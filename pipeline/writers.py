@@ -107,6 +107,7 @@ class TableWriter(Writer):
         if self.waiting:
             # One chunk a column: pages and buffers must not depend on how the rows came.
             whole = pa.Table.from_batches(self.waiting, schema=self.schema).combine_chunks()
+            self.waiting.clear()  # not held twice while they are written
             if isinstance(self.file, pq.ParquetWriter):
                 self.file.write_table(whole, row_group_size=whole.num_rows)
             else:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from gpu_ops.kernels.linear import usable
 from operators.kernels.counter import UInt64s
 from operators.kernels.grouping import Names, check_groups, group_codes
+from operators.kernels.room import within
 from operators.quantiles import number_column
 
 Bools = npt.NDArray[np.bool_]
@@ -24,7 +25,8 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
-IN_MEMORY = 1 << 29  # bytes of one column's vectors from which on they are kept in a temporary file
+# Bytes of one column's vectors, at most a quarter of the budget, from which on they are in a temporary file.
+IN_MEMORY = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ def gather(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> tuple[Pool, Int64s
     rows that were chosen before.
 
     Batches hold `uid`, `key` and the wanted columns, in the order of uids. Memory: 25 bytes a row, 8 for
-    each number and label; up to 1 GiB for the vectors of a column: from 512 MiB on they are in the folder
-    for temporary files (TMPDIR), 2 or 4 bytes for each number. ValueError for vectors of different lengths,
-    with the uid.
+    each number and label; up to 1 GiB for the vectors of a column: from 512 MiB or a quarter of the memory
+    budget on they are in the folder for temporary files (TMPDIR), 2 or 4 bytes for each number. ValueError
+    for vectors of different lengths, with the uid.
     """
     parts: list[tuple[Int64s, UInt64s, Bools]] = []
     vectors = {name: _Vectors() for name in wanted.vectors}
@@ -178,7 +180,7 @@ class _Vectors:
         if not len(x):
             return
         self.width, self.rows = x.shape[1], self.rows + len(x)
-        if self.file is None and 4 * self.width * self.rows > IN_MEMORY:
+        if self.file is None and 4 * self.width * self.rows > within(IN_MEMORY, 4):
             self.file = tempfile.TemporaryFile(prefix="tamis-vectors-")  # noqa: SIM115 - `array` closes it
             self.kind = np.float16 if half else np.float32
             for part in self.parts:

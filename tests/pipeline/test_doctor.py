@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import doctor
+from pipeline.allotment import machine_bytes
 from pipeline.errors import ResourceError
 
 
@@ -62,6 +63,6 @@ def test_a_folder_that_cannot_be_made_fails(tmp_path: Path) -> None:
 
 
 def test_memory_is_not_more_than_the_machine_has() -> None:
-    memory = doctor.memory_bytes()
+    memory = machine_bytes()
     assert memory is not None
     assert 0 < memory <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

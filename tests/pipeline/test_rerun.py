@@ -10,6 +10,7 @@ from whole_runs import births, documents, go, nodes_of, plan_text, write_config,
 
 from pipeline.errors import ConfigError
 
+MEMORY = {"memory": 10**9, "workers": 2}  # as the plan would tell of this machine
 GOLDEN = Path(__file__).parent / "golden_plan.txt"
 DAG = """
     source: {path: in/*.parquet, text: text, id: id, shard_bytes: 1}
@@ -136,11 +137,11 @@ def test_after_a_change_of_the_curriculum_only_it_runs_and_the_plan_says_so(conf
         "".join(line for line in lines if "fuzzy" not in line)
     )  # its parts have tests of their own
     linear = ["nodes.order.pacing=linear"]
-    plans = [plan_text(config)]
+    plans = [plan_text(config, **MEMORY)]
     recomputed(config, [], "local")
-    plans.append(plan_text(config, linear))
+    plans.append(plan_text(config, linear, **MEMORY))
     computed, again = recomputed(config, linear, "local")
-    plans.append(plan_text(config, linear))
+    plans.append(plan_text(config, linear, **MEMORY))
     heads = ("before the first run", "with another curriculum", "after that run")
     shown = "".join(
         f"# {head}\n{normal(plan, config.parent)}\n\n" for head, plan in zip(heads, plans, strict=True)
