@@ -45,7 +45,8 @@ def located(
         ) from error
     except MemoryError as error:
         raise ResourceError(
-            f"{what} ran out of memory; give it a smaller batch (resources: batch)"
+            f"{what} ran out of memory; give each worker less (--memory 512MiB), or this node smaller "
+            "batches (resources: {batch: 256})"
         ) from error
     except Exception as error:
         place = ""

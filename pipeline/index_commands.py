@@ -42,7 +42,8 @@ def _add(arguments: argparse.Namespace) -> int:
     store = open_store(config, RunOptions(store=arguments.store))
     run_id = None if arguments.run == "last" else arguments.run
     to = NearIndex(arguments.index)
-    with closing(make_engine(arguments.engine, arguments.workers, arguments.address)) as engine:
+    how = (arguments.workers, arguments.address, arguments.memory or config.memory)
+    with closing(make_engine(arguments.engine, *how)) as engine:
         try:
             added = add(to, store, config, run_id, arguments.node, engine)
         except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from operators.kernels.near_part import docs_schema, keys_schema, sketch_schema
 from operators.kernels.shingles import Shingling, shingle_lists
 from pipeline.manifest import Manifest
 from pipeline.near_index import DATA
+from pipeline.reader import BATCH_BYTES
 from pipeline.store import Store
 from pipeline.view import Alive, Column, Rows, ShardView
 
@@ -84,11 +85,12 @@ def index_shard(context: Adding, number: int) -> int:
 
 
 def _documents(context: Adding, view: ShardView, rows: Rows) -> Iterator[pa.RecordBatch]:
-    """The documents in chunks of at most BATCH_ROWS rows and about CHUNK_BYTES."""
+    """The documents in chunks of at most BATCH_ROWS rows and about CHUNK_BYTES. How they are cut is in
+    the bytes of the index, so what is read at once must not depend on the memory budget."""
     columns = {"text": context.columns["text"]}
     named = "id" in context.manifest.schemas[view.shard.source].names
     wanted = view.source_columns(columns) | ({"id"} if named else set())
-    for some, read in view.read(wanted, rows, BATCH_ROWS):
+    for some, read in view.read(wanted, rows, BATCH_ROWS, BATCH_BYTES):
         text = view.assemble(columns, some, read).column("text")
         offsets, hashes = shingle_lists(text, context.shingling)
         sets = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))

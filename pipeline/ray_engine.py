@@ -94,7 +94,9 @@ class RayEngine:
                     if isinstance(outcome, Lost):
                         # More CPUs each time, so that fewer tasks share its node's memory.
                         cpus = min(2.0 ** deaths.add(index, outcome), ray_cluster.most_cpus())
-                        pending[task.options(num_cpus=cpus).remote(held, tasks[index])] = index
+                        pending[_task.options(num_cpus=cpus, **self._claim).remote(held, tasks[index])] = (
+                            index
+                        )
                     else:
                         yield index, outcome
         except KeyboardInterrupt:

@@ -205,11 +205,12 @@ class ShardView:
         return {c.name for c in columns.values() if c.origin == "source"} | ids
 
     def read(
-        self, source: set[str], rows: Rows, batch_rows: int
+        self, source: set[str], rows: Rows, batch_rows: int, batch_bytes: int | None = None
     ) -> Iterator[tuple[Rows, pa.RecordBatch | None]]:
-        """The given rows in order, a batch at a time; without source columns nothing is read."""
+        """The given rows in order, a batch at a time (see read_rows); without source columns nothing is
+        read."""
         if source:
-            yield from read_rows(self.manifest, self.shard, sorted(source), rows, batch_rows)
+            yield from read_rows(self.manifest, self.shard, sorted(source), rows, batch_rows, batch_bytes)
             return
         for start in range(0, len(rows), batch_rows):
             yield rows[start : start + batch_rows], None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from operators.kernels import room
 from pipeline import allotment, needs
 from pipeline.allotment import check_machine, derived, machine_bytes, parse_memory
 from pipeline.config import load_config
+from pipeline.engine import Engine, make_engine
 from pipeline.errors import ConfigError
 from pipeline.graph import Graph
 from pipeline.ordered import chunk_bytes
@@ -207,3 +209,18 @@ def test_the_plan_says_which_node_may_take_more(tmp_path: Path) -> None:
     assert "(ngram_counts) may take 384 MB: its summary of all rows has up to 128 MB" in told
     assert "--memory 367MiB, or" in told
     assert "may take" not in plan_text(tmp_path / "c.yaml", memory=1 << 30, workers=1)
+
+
+@pytest.mark.ray
+def test_ray_places_no_more_tasks_than_have_memory(ray_engine: Engine) -> None:
+    from pipeline import ray_cluster
+
+    most = max(int(node["Resources"]["memory"]) for node in ray_cluster.alive_nodes())
+    alone = most - ray_cluster.BASE_BYTES
+    with closing(make_engine("ray", memory=alone)) as engine:
+        assert engine.workers == 1 < ray_engine.workers
+        assert sorted(engine.run(pow, 2, range(3))) == [(0, 1), (1, 2), (2, 4)]
+    with pytest.raises(ConfigError, match=r"more than any node of the Ray cluster gives .* give at most"):
+        make_engine("ray", memory=alone + 1)
+    with closing(make_engine("ray", memory=1 << 26)) as engine:
+        assert engine.workers == ray_engine.workers
