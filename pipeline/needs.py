@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from operators.contract import FitOp, FoldOp
-from pipeline.config import Config
+from operators.contract import ColumnOp, FitOp, FoldOp, LoopOp
+from pipeline.catalog import find
+from pipeline.config import Config, ExportConfig
 from pipeline.errors import ConfigError
 from pipeline.graph import Graph
 from pipeline.manifest import Manifest
-from pipeline.nodes import Node
+from pipeline.nodes import MAIN, Node
+from pipeline.packed import PACKED
 from pipeline.units import count, nbytes
 
 FILES_BYTES = (
@@ -36,24 +38,41 @@ def least(config: Config, convert: bool) -> int:
     return FILES_BYTES if tables or convert or config.train is not None else 0
 
 
-def needs(graph: Graph, manifests: Mapping[str, Manifest]) -> list[Need]:
-    """What nodes take that batches and spilling cannot bound, by what their operators say of themselves."""
-    found = (_of(node, manifests[node.data].rows) for node in graph.nodes.values())
-    return [need for need in found if need is not None]
+def needs(config: Config, graph: Graph, manifests: Mapping[str, Manifest]) -> list[Need]:
+    """What batches and spilling cannot bound: what nodes take, by what their operators say of themselves,
+    and the windows of packed exports."""
+    found = []
+    for node in graph.nodes.values():
+        found += list(_of(node, node.build(), manifests[node.data].rows, config))
+    for export in config.exports:
+        if export.format == PACKED and export.packing == "best_fit":
+            found.append(_window(export, manifests[MAIN]))
+    return found
 
 
-def _of(node: Node, rows: int) -> Need | None:
-    operator = node.build()
-    who = f"{node.name} ({node.op})"
+def _of(node: Node, operator: ColumnOp, rows: int, config: Config, body: str = "") -> Iterator[Need]:
+    who = f"{node.name} ({node.op}{body and f', {body}'})"
     if isinstance(operator, FoldOp):
         size = operator.state_bytes
         why = f"its summary of all rows has up to {nbytes(size)}, and a task holds {STATES}"
-        return Need(who, STATES * size, why, "lower what bounds it (see tamis ops)")
-    if isinstance(operator, FitOp):
+        yield Need(who, STATES * size, why, "lower what bounds it (see tamis ops)")
+    elif isinstance(operator, FitOp):
         size = rows * (ROW_BYTES + NUMBER_BYTES * len(node.reads))
         why = f"one task gathers the columns of up to {count(rows)} rows"
-        return Need(who, size, why, "choose among fewer rows (a filter above it)")
-    return None
+        yield Need(who, size, why, "choose among fewer rows (a filter above it)")
+    elif isinstance(operator, LoopOp):
+        for part in operator.step(0):
+            inner = find(part.op, config.base).build(part.fields)
+            if isinstance(inner, FoldOp):
+                yield from _of(node, inner, rows, config, part.op)
+
+
+def _window(export: ExportConfig, manifest: Manifest) -> Need:
+    """Best fit holds the texts' tokens (4 bytes each, of about as many bytes of text), in one piece too."""
+    average = sum(shard.bytes for shard in manifest.shards) // max(1, manifest.rows)
+    documents = min(export.window, manifest.rows)
+    why = f"best fit holds the tokens of {count(documents)} documents"
+    return Need(f"export {export.path}", 2 * documents * average, why, "a smaller `window`")
 
 
 def check_least(config: Config, memory: int, convert: bool) -> None:

@@ -26,7 +26,7 @@ UInt64s = npt.NDArray[np.uint64]
 def chunk_bytes(total_bytes: int) -> int:
     """How much of a run is read at once, so that one chunk of every run stays a small part of the budget."""
     runs = max(1, total_bytes // within(RUN_BYTES, 8))
-    return max(LEAST_CHUNK, min(CHUNK_BYTES, within(1 << 62, 8) // runs))
+    return max(LEAST_CHUNK, min(CHUNK_BYTES, within(1 << 62, 16) // runs))
 
 
 class Runs:

@@ -175,7 +175,7 @@ def make_plan(config: Config, options: RunOptions) -> Plan:
     nodes = list(graph.build().values())
     check_outputs(config, graph)
     check_folders(config, found, store)
-    memory = _memory(config, options, needs(graph, found), bool(convert))
+    memory = _memory(config, options, needs(config, graph, found), bool(convert))
     rates = _rates(store)
     lines = [_line(node, graph, found[node.data], store, rates, exact=not convert) for node in nodes]
     return Plan(config, store, found, convert, lines, _orders(config, graph), memory)

@@ -80,7 +80,7 @@ class Run:
         nodes = list(self.graph.build().values())
         check_outputs(self.config, self.graph)
         check_folders(self.config, self.sources, self.store)
-        for warning in warnings(engine.memory, needs(self.graph, self.sources)):
+        for warning in warnings(engine.memory, needs(self.config, self.graph, self.sources)):
             self.progress.note(f"memory: {warning}")
         self.ledger.begin(self.config, nodes)
         self.driver = Driver(

@@ -25,6 +25,7 @@ SUFFIXES = {
     "jsonl.zst": "jsonl.zst",
 }
 GROUP_BYTES, GROUP_ROWS = 64_000_000, 1 << 20
+PIECE_ROWS = 1024  # that Parquet is given in one piece: it encodes so many at a time
 Sink = str | IO[bytes]
 
 
@@ -79,38 +80,48 @@ class TableWriter(Writer):
     def __init__(self, schema: pa.Schema, file: pq.ParquetWriter | pa.ipc.RecordBatchFileWriter) -> None:
         super().__init__(schema)
         self.file = file
-        self.waiting: list[pa.RecordBatch] = []
+        self.waiting: list[pa.RecordBatch] = []  # all of PIECE_ROWS rows but the last
+        self.loose: list[pa.RecordBatch] = []  # rows of the next one
         self.bytes = self.count = 0
 
     def take(self, batch: pa.RecordBatch) -> None:
         for piece, full in self._cut(batch):
             if piece.num_rows:
-                self.waiting.append(piece)
+                self.loose.append(piece)
+            if self.count % PIECE_ROWS == 0:
+                self._join()
             if full:
                 self._flush()
 
     def _cut(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, bool]]:
-        """The batch in pieces; whether a row group is full after each."""
+        """The batch in pieces, none beyond PIECE_ROWS; whether a row group is full after each."""
         sizes = np.cumsum(row_bytes(batch), dtype=np.int64)
         start = 0
         while start < batch.num_rows:
             before = int(sizes[start - 1]) if start else 0
             stop = int(np.searchsorted(sizes, before + GROUP_BYTES - self.bytes)) + 1
-            stop = min(stop, start + GROUP_ROWS - self.count)
+            stop = min(stop, start + GROUP_ROWS - self.count, start + PIECE_ROWS - self.count % PIECE_ROWS)
             piece = batch.slice(start, stop - start)
             self.bytes += int(sizes[start + piece.num_rows - 1]) - before
             self.count += piece.num_rows
             yield piece, self.bytes >= GROUP_BYTES or self.count >= GROUP_ROWS
             start = stop
 
+    def _join(self) -> None:
+        """The loose rows in one piece: pages and buffers must not depend on how the rows came."""
+        if self.loose:
+            self.waiting.append(pa.concat_batches(self.loose))
+            self.loose.clear()
+
     def _flush(self) -> None:
+        self._join()
         if self.waiting:
-            # One chunk a column: pages and buffers must not depend on how the rows came.
-            whole = pa.Table.from_batches(self.waiting, schema=self.schema).combine_chunks()
+            whole = pa.Table.from_batches(self.waiting, schema=self.schema)
             self.waiting.clear()  # not held twice while they are written
             if isinstance(self.file, pq.ParquetWriter):
                 self.file.write_table(whole, row_group_size=whole.num_rows)
             else:
+                whole = whole.combine_chunks()
                 # A copy, for Arrow also writes what stands under nulls and behind the last row.
                 rows = pa.array(np.arange(whole.num_rows))
                 for batch in whole.to_batches():

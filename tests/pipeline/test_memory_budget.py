@@ -125,13 +125,13 @@ def test_a_run_leaves_no_budget_behind(tmp_path: Path) -> None:
     assert room.allowed() == before != 1 << 26
 
 
-def test_chunks_of_all_runs_together_stay_an_eighth_of_the_budget() -> None:
+def test_chunks_of_all_runs_together_stay_a_sixteenth_of_the_budget() -> None:
     before = room.allowed()
     room.allow(256 << 20)
     try:
         for total in (1 << 20, 1 << 30, 1 << 34):
             runs = -(-total // room.within(64_000_000, 8))
-            assert chunk_bytes(total) * runs <= (256 << 20) // 8 or chunk_bytes(total) == 1 << 14
+            assert chunk_bytes(total) * runs <= (256 << 20) // 16 or chunk_bytes(total) == 1 << 14
     finally:
         room.allow(before)
 
@@ -209,6 +209,17 @@ def test_the_plan_says_which_node_may_take_more(tmp_path: Path) -> None:
     assert "(ngram_counts) may take 384 MB: its summary of all rows has up to 128 MB" in told
     assert "--memory 367MiB, or" in told
     assert "may take" not in plan_text(tmp_path / "c.yaml", memory=1 << 30, workers=1)
+
+
+def test_the_plan_looks_into_loops_and_fits(tmp_path: Path) -> None:
+    vectors = [[float(i % 7), 1.0] for i in range(40)]
+    write_cut(tmp_path / "in", documents(["a b c d"] * 40, vector=vectors), files=1)
+    some = "{op: k_center, embedding: vector, keep_rows: 5}"
+    nodes = f"{{near: {{op: kmeans, column: vector, clusters: 4000}}, some: {some}}}"
+    config = write_config(tmp_path, f"source: {{path: in, id: id}}\nnodes: {nodes}\n")
+    told = plan_text(config, memory=1 << 26, workers=1)
+    assert "near (kmeans, kmeans_move) may take 393 MB: its summary of all rows has up to 131 MB" in told
+    assert "some (k_center)" not in told  # 40 rows fit anywhere
 
 
 @pytest.mark.ray

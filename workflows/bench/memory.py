@@ -206,7 +206,7 @@ def row(result: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--memory", default="256MiB", help="the budget of a worker (none: the default)")
+    parser.add_argument("--memory", default="256MiB", help="the budget of a worker")
     parser.add_argument("--times", type=float, default=4, help="text of the corpus, in budgets")
     parser.add_argument("--engines", default="local,ray")
     parser.add_argument("--workers", type=int, default=2)
