@@ -176,8 +176,8 @@ def memory_for_each() -> int:
 
 def claim(memory: int) -> dict[str, int]:
     """What a task asks of Ray, so that no node gets more of them than it has memory for. Raises ConfigError
-    where not even one fits."""
-    most = max((size for _, size in _memories()), default=0)
+    where not even one fits; a cluster that has yet to start its nodes is not judged."""
+    most = max((size for _, size in _memories()), default=memory + BASE_BYTES)
     if memory + BASE_BYTES > most:
         raise ConfigError(
             f"memory {nbytes(memory)} a worker, and {nbytes(BASE_BYTES)} that its process stands on, is more "
