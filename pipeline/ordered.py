@@ -17,7 +17,7 @@ from pipeline.writers import row_bytes
 ORDER, UID = "__tamis_order", "__tamis_uid"  # beside the columns of a source, in scratch only
 RUN_BYTES = 64_000_000  # of rows that a task sorts at once
 CHUNK_BYTES, LEAST_CHUNK = 1 << 20, 1 << 14  # of a run that a merge holds
-OUT_ROWS = 4096
+OUT_BYTES = 4_000_000  # of rows that a merge gives out at once: orders put the longest together
 
 Ints = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -59,13 +59,13 @@ class Runs:
         ranked = np.lexsort([uid, order])
         bins = (order[ranked] >> np.uint64(48)).astype(np.int64)
         ends = np.cumsum(row_bytes(batch)[ranked])
-        cuts, firsts = _cuts(np.searchsorted(bins, self.bounds), ends, self.chunk)
+        cuts, firsts = cut_rows(np.searchsorted(bins, self.bounds), ends, self.chunk)
         chunks = (batch.take(pa.array(ranked[low:high])) for low, high in pairwise(cuts))
         record = self.store.put_batches(self.folder, batch.schema, chunks)
         self.written.append({"file": record["file"], "batches": firsts})
 
 
-def _cuts(files: Ints, ends: Ints, chunk: int) -> tuple[list[int], list[int]]:
+def cut_rows(files: Ints, ends: Ints, chunk: int) -> tuple[list[int], list[int]]:
     """Where the chunks of a run begin, and the end; which chunk is the first of each file, and their number.
 
     files: where each file's rows begin, and the end. ends: running sum of the rows' bytes."""
@@ -137,5 +137,7 @@ def merged(parts: list[Sorted]) -> Iterator[pa.RecordBatch]:
         ranked = np.lexsort([uid, order])
         rows = table.drop_columns([ORDER, UID])
         del table, order, uid
-        for start in range(0, len(ranked), OUT_ROWS):
-            yield rows.take(pa.array(ranked[start : start + OUT_ROWS]))
+        whole = np.array([0, len(ranked)])
+        cuts, _ = cut_rows(whole, np.cumsum(row_bytes(rows)[ranked]), within(OUT_BYTES, 128))
+        for low, high in pairwise(cuts):
+            yield rows.take(pa.array(ranked[low:high]))
