@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shlex
 import sys
@@ -12,12 +11,11 @@ from typing import Any
 
 # Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
 from pipeline.budget.arguments import add_budget
-from pipeline.cli_arguments import Parser, add_engine, count, device, plain, positive, where
-from pipeline.errors import TamisError, TooMuchDropped
+from pipeline.cli_arguments import Parser, add_engine, add_log, count, device, plain, positive, where
+from pipeline.errors import TamisError, TooMuchDropped, exit_code
 from pipeline.index_parser import add_index, add_similar
 
 DONE, BUG, BAD_CONFIG, BAD_DATA, RESUMABLE = 0, 1, 2, 3, 4
-RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 EXIT_CODES = (
     """exit codes: 0 done, 1 a bug, 2 bad config, 3 bad data, 4 interrupted or resource trouble (resumable)"""
 )
@@ -38,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _run_like(commands, "run", "run a config: filter, order, export, train, report", "run the nodes")
     _run_like(commands, "plan", "show what a run would do, and check the config", "show the plan")
     _train(commands)
+    _status(commands)
     _why(commands)
     _report(commands)
     _ops(commands)
@@ -81,7 +80,12 @@ def _run_like(commands: Any, name: str, text: str, verb: str) -> None:
             "--allow", action="append", default=[], metavar="NODE",
             help="let this node (or all) drop more of a source than max_drop_share; may be given again",
         )  # fmt: skip
-    made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+    if name == "run":
+        add_log(made)
+        made.add_argument("--metrics", metavar="FILE", help="figures for Prometheus' textfile collector")
+        made.add_argument("--redact", action="store_true", help="no document in logs and report")
+    else:
+        made.add_argument("--plain", action="store_true", help="lines instead of the live display")
 
 
 def _train(commands: Any) -> None:
@@ -93,7 +97,7 @@ def _train(commands: Any) -> None:
     made.add_argument("config", metavar="FILE", help="a YAML file")
     _set(made, "lr=1e-3")
     made.add_argument("--workers", type=positive, metavar="N", help="runs at a time (default: all seeds)")
-    made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+    add_log(made)
 
 
 def _set(made: argparse.ArgumentParser, example: str) -> None:
@@ -103,18 +107,33 @@ def _set(made: argparse.ArgumentParser, example: str) -> None:
     )  # fmt: skip
 
 
+def _status(commands: Any) -> None:
+    example = "tamis status\n  tamis status --store s3://bucket/tamis --json\n  tamis status --all"
+    made = plain(
+        commands, "status", "say how far a run is, or how it ended", example,
+        "From any machine that sees the store. The exit code is the run's: 0 running or done,\n"
+        "4 interrupted, killed or silent (resumable), else as it failed; 2 also where there is no such run.",
+    )  # fmt: skip
+    where(made)
+    made.add_argument("run", metavar="RUN", nargs="?", help="a run's name (default: the latest)")
+    made.add_argument("--all", action="store_true", help="list all runs with their states")
+    made.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _why(commands: Any) -> None:
     example = "tamis why last doc-17\n  tamis why --config web.yaml 20250101-120000-ab12 uid:4711"
     made = plain(commands, "why", "say which node dropped a document, and on which evidence", example, "")
     where(made)
     made.add_argument("run", metavar="RUN", help="a run's name, the start of one, or last")
     made.add_argument("document", metavar="DOC_ID", help="the document's id, or its uid")
+    made.add_argument("--redact", action="store_true", help="hash ids, show no text")
 
 
 def _report(commands: Any) -> None:
     made = plain(commands, "report", "write report.html again and print its path", "tamis report last", "")
     where(made)
     made.add_argument("run", metavar="RUN", nargs="?", default="last", help="a run's name (default: last)")
+    made.add_argument("--redact", action="store_true", help="hash ids, show no text")
 
 
 def _ops(commands: Any) -> None:
@@ -153,7 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    return _guarded(arguments, given)
+    arguments.given = shlex.join(["tamis", *given])
+    from pipeline.streams import without_secrets
+
+    with without_secrets():
+        return _guarded(arguments, given)
 
 
 def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
@@ -174,30 +197,22 @@ def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
         )  # what remains cannot be written either
         return DONE
     except KeyboardInterrupt:
-        _say("interrupted")
+        _say("interrupted", arguments)
         return _next(arguments, given, RESUMABLE)
     except Exception as error:
-        code = _code(error)
+        code = exit_code(error)
         if arguments.debug:
             import traceback
 
             traceback.print_exc()
-        _say(_message(error, code))
+        _say(_message(error, code), arguments, error=True)
         if code in (BUG, BAD_DATA) and not arguments.debug:
             kept = "; error.log in the run's folder has it" if arguments.command == "run" else ""
-            _say(f"--debug shows the traceback{kept}")
+            _say(f"--debug shows the traceback{kept}", arguments)
         if isinstance(error, TooMuchDropped):
-            _say(f"next: change the config, or: {shlex.join(['tamis', *given])} --allow {error.node}")
+            _say(f"next: change the config, or: {arguments.given} --allow {error.node}", arguments)
             return code
         return _next(arguments, given, code)
-
-
-def _code(error: Exception) -> int:
-    if isinstance(error, TamisError):
-        return error.exit_code
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in RESOURCES):
-        return RESUMABLE
-    return BUG
 
 
 def _message(error: Exception, code: int) -> str:
@@ -212,26 +227,34 @@ def _message(error: Exception, code: int) -> str:
 
 def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
     """Prints the last line: what to do now."""
-    again = shlex.join(["tamis", *given])
-    running = arguments.command in ("run", "train")
-    if code == RESUMABLE:
-        _say(f"resume with: {again}" if running else f"try again: {again}")
-    elif code == BAD_CONFIG and arguments.command in ("run", "plan"):
-        _say(f"next: fix this, then: {shlex.join(['tamis', 'plan', *given[1:]])}")
-    elif code in (BAD_CONFIG, BAD_DATA) and arguments.command == "train":
-        _say(f"next: fix this; then: {again}")
-    elif code == BAD_CONFIG:
-        _say(f"next: tamis {arguments.command} --help")
-    elif code == BAD_DATA and running:
-        _say(f"next: fix the data; then: {again}")
-    elif code == BUG:
-        _say(f"next: this should not happen; report it with what this prints: {again} --debug")
-    else:
-        _say(f"next: {again}")
+    _say(_advice(arguments, given, code), arguments)
     return code
 
 
-def _say(text: str) -> None:
+def _advice(arguments: argparse.Namespace, given: list[str], code: int) -> str:
+    again = arguments.given
+    running = arguments.command in ("run", "train")
+    if code == RESUMABLE:
+        return f"resume with: {again}" if running else f"try again: {again}"
+    if code == BAD_CONFIG and arguments.command in ("run", "plan"):
+        return f"next: fix this, then: {shlex.join(['tamis', 'plan', *given[1:]])}"
+    if code in (BAD_CONFIG, BAD_DATA) and arguments.command == "train":
+        return f"next: fix this; then: {again}"
+    if code == BAD_CONFIG:
+        return f"next: tamis {arguments.command} --help"
+    if code == BAD_DATA and running:
+        return f"next: fix the data; then: {again}"
+    if code == BUG:
+        return f"next: this should not happen; report it with what this prints: {again} --debug"
+    return f"next: {again}"
+
+
+def _say(text: str, arguments: argparse.Namespace, error: bool = False) -> None:
+    """A line on stderr, as JSON where the log there is JSON."""
+    if getattr(arguments, "log_format", "text") == "json":
+        from pipeline.runlog import json_line
+
+        text = json_line("error" if error else "message", text, "error" if error else "info")
     print(text, file=sys.stderr, flush=True)
 
 

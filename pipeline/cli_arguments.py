@@ -77,3 +77,15 @@ def add_engine(made: argparse.ArgumentParser, verb: str) -> None:
         help="what each worker may take, such as 2GiB (default: its part of 70 %% of the machine)",
     )  # fmt: skip
     made.add_argument("--address", metavar="A", help="the Ray cluster, such as auto or ray://host:10001")
+
+
+def add_log(made: argparse.ArgumentParser) -> None:
+    """How stderr looks; the log in the run's folder has everything in any case."""
+    made.add_argument("--plain", action="store_true", help="lines instead of the live display")
+    made.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of stderr; json: one object a line"
+    )
+    made.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info",
+        help="what stderr shows at least; debug: every task (default: info)",
+    )  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
@@ -17,6 +19,10 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.prepare import RunOptions
+    from pipeline.progress import Progress
+    from pipeline.store import Store
+
+RESUMABLE = 4
 
 
 def tamis_version() -> str:
@@ -31,9 +37,7 @@ def tamis_version() -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the config, then prints the funnel and where the report is."""
-    from pipeline.progress import Progress
-
-    with _terminations_interrupt(), Progress(plain=arguments.plain) as progress:
+    with _told(arguments) as progress:
         progress.note(f"tamis {tamis_version()}: reading {arguments.config}")
         config = _config(arguments)
         from pipeline.run import run as run_config
@@ -47,26 +51,56 @@ def run(arguments: argparse.Namespace) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Trains one recipe on a folder of documents, and prints what came of it."""
-    from pipeline.progress import Progress
     from pipeline.train_alone import lines, train_alone
 
-    with _terminations_interrupt(), Progress(plain=arguments.plain) as progress:
+    with _told(arguments) as progress:
         found, out = train_alone(arguments.config, arguments.sets, arguments.workers, progress)
     print("\n".join(lines(found, out)))
     return 0
 
 
 @contextmanager
-def _terminations_interrupt() -> Iterator[None]:
-    """A cluster that takes the machine away sends SIGTERM: it ends the run like Ctrl-C, resumable."""
+def _told(arguments: argparse.Namespace) -> Iterator[Progress]:
+    """The display that the options ask for, with the log on stderr, and interruptions that end the command
+    in good order."""
+    from pipeline.progress import Progress
+    from pipeline.runlog import on_stderr
+
+    quiet = arguments.log_format == "json" or arguments.log_level in ("warning", "error")
+    with (
+        _interruptions(arguments.given),
+        Progress(plain=arguments.plain, quiet=quiet) as progress,
+        on_stderr(progress, arguments.log_format, arguments.log_level, sys.stderr),
+    ):
+        yield progress
+
+
+@contextmanager
+def _interruptions(command: str) -> Iterator[None]:
+    """Ctrl-C ends the run, resumable; so does SIGTERM, which a cluster that takes the machine away sends.
+    The second one does not wait for what is under way."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            # Nothing is lost: whatever is committed is whole, at any moment.
+            os.write(2, f"\nended at once\nresume with: {without_secrets(command)}\n".encode())
+            os._exit(RESUMABLE)
+        asked = True
+        raise KeyboardInterrupt
+
+    from pipeline.redact import without_secrets
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -78,6 +112,30 @@ def plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def status(arguments: argparse.Namespace) -> int:
+    """Prints how far a run is or how it ended; its exit code."""
+    from pipeline import status as states
+
+    store = _found_store(arguments)
+    if arguments.all:
+        runs = states.listing(store)
+        print(json.dumps(runs, indent=1) if arguments.json else states.listed(runs))
+        return 0
+    found = states.status(store, arguments.run)
+    print(json.dumps(found, indent=1, default=str) if arguments.json else states.text(found))
+    return int(found["exit_code"])
+
+
+def _found_store(arguments: argparse.Namespace) -> Store:
+    """The store that is named; else that of the config that is, or of the only one in this folder."""
+    from pipeline.prepare import RunOptions, open_store
+    from pipeline.store import Store
+
+    if arguments.store and not arguments.config:
+        return Store(arguments.store if "://" in arguments.store else str(Path(arguments.store).resolve()))
+    return open_store(_found_config(arguments), RunOptions(store=arguments.store))
+
+
 def why(arguments: argparse.Namespace) -> int:
     """Prints what happened to one document."""
     config = _found_config(arguments)
@@ -86,7 +144,8 @@ def why(arguments: argparse.Namespace) -> int:
 
     run_id = None if arguments.run == "last" else arguments.run
     try:
-        print(why_document(config, RunOptions(store=arguments.store), run_id, arguments.document))
+        options = RunOptions(store=arguments.store, redact=arguments.redact)
+        print(why_document(config, options, run_id, arguments.document))
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     return 0
@@ -104,6 +163,10 @@ def report(arguments: argparse.Namespace) -> int:
         data = load_run(store, arguments.run, config.file.stem)
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
+    if config.redact or arguments.redact:
+        from pipeline.redact import veil_of
+
+        data = veil_of(store).run(data)
     name = f"runs/{data['run']}/report.html"
     store.write(name, render(data).encode())
     print(store.path(name))
@@ -213,6 +276,9 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
         batch_rows=arguments.batch_rows,
         device=arguments.device,
         accept_source=arguments.accept_source,
+        command=arguments.given,
+        redact=getattr(arguments, "redact", False),
+        metrics=getattr(arguments, "metrics", None),
         allow=tuple(getattr(arguments, "allow", ())),
     )
 
@@ -255,6 +321,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
     "train": train,
+    "status": status,
     "why": why,
     "report": report,
     "ops": ops,

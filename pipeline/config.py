@@ -33,6 +33,7 @@ class Config:
     seed: int = 0
     store: str | None = None
     memory: int | None = None
+    redact: bool = False
     sets: tuple[str, ...] = ()
     document: Document = field(default_factory=lambda: Document(""), repr=False, compare=False)
 

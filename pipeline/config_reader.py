@@ -31,7 +31,7 @@ from pipeline.trainer_fields import check_trainer
 from pipeline.yaml_positions import Document
 from pipeline.yaml_positions import Path as Place
 
-SECTIONS = ("source", "sources", "seed", "store", "memory", "nodes", "export", "train")
+SECTIONS = ("source", "sources", "seed", "store", "memory", "redact", "nodes", "export", "train")
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -47,6 +47,9 @@ class TaskPhase:
 
 
 Phase = ScanPhase | TaskPhase
+# Told of every task that ends: its node, its work, and what of the node it was (step; shard or part).
+Learn = Callable[[Node, Done, dict[str, Any]], None]
+BY_SHARD = {tasks.blocks.__name__, shuffle.home.__name__, guard.tally.__name__}
 Phases = Generator[Phase, None, None]
 
 
@@ -248,7 +251,7 @@ class Driver:
 def run_phases(
     driver: Driver,
     nodes: Sequence[Node],
-    done: Callable[[Node, Done], None],
+    done: Learn,
     ended: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run nodes in dependency order; scans that are ready together share one pass over the shards.
@@ -264,8 +267,8 @@ def run_phases(
             continue
         scans = {n: phase for n, (_, phase) in running.items() if isinstance(phase, ScanPhase)}
         turn = scans if scans else dict([next((n, phase) for n, (_, phase) in running.items())])
-        for node, result in _results(driver, list(turn.values())):
-            done(node, result)
+        for node, result, which in _results(driver, list(turn.values())):
+            done(node, result, which)
         for name in turn:
             _advance(running, name, running.pop(name)[0], ended)
     driver.sweep()
@@ -287,7 +290,7 @@ def file_bounds(
     driver: Driver,
     node: str,
     file_bytes: int,
-    done: Callable[[Node, Done], None],
+    done: Learn,
     ended: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[int, ...], int]:
     """Where an ordered export of a node's rows cuts its files, from the bytes in each part of the order; and
@@ -308,7 +311,7 @@ def _advance(
         ended(name)
 
 
-def _results(driver: Driver, turn: Sequence[Phase]) -> Iterator[tuple[Node, Done]]:
+def _results(driver: Driver, turn: Sequence[Phase]) -> Iterator[tuple[Node, Done, dict[str, Any]]]:
     first = turn[0]
     if isinstance(first, TaskPhase):
         yield from _run_tasks(driver, first)
@@ -320,14 +323,15 @@ def _results(driver: Driver, turn: Sequence[Phase]) -> Iterator[tuple[Node, Done
     for data, phases in by_data.items():
         jobs = tuple(tasks.Job(p.node, p.role, driver.rows_at_once(p.node)) for p in phases)
         nodes = {p.node.name: p.node for p in phases}
+        roles = {p.node.name: p.role for p in phases}
         manifest = driver.graph.manifests[data]
         context = tasks.Scan(driver.store, manifest, jobs)
-        for _, results in driver.engine.run(tasks.scan, context, range(len(manifest.shards))):
+        for shard, results in driver.engine.run(tasks.scan, context, range(len(manifest.shards))):
             for name, result in results.items():
-                yield nodes[name], result
+                yield nodes[name], result, {"step": roles[name], "shard": shard}
 
 
-def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done]]:
+def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done, dict[str, Any]]]:
     if phase.model:
         if not phase.tasks:
             return
@@ -335,8 +339,16 @@ def _run_tasks(driver: Driver, phase: TaskPhase) -> Iterator[tuple[Node, Done]]:
         results = driver.engine.score(tasks.load_model, phase.fn, phase.context, phase.tasks, resources)
     else:
         results = driver.engine.run(phase.fn, phase.context, phase.tasks)
-    for _, result in results:
+    for index, result in results:
         if phase.answers is None:
-            yield phase.node, result
+            yield phase.node, result, _which(phase, index)
         else:
             phase.answers.append(result)
+
+
+def _which(phase: TaskPhase, index: int) -> dict[str, Any]:
+    """What the task was of its node: of one shard, or a part of another division."""
+    task, step = phase.tasks[index], phase.fn.__name__
+    if phase.model:
+        return {"step": step, "shard": task[0], "block": task[1]}
+    return {"step": step, "shard": task} if step in BY_SHARD else {"step": step, "part": index}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 class TamisError(Exception):
@@ -41,3 +44,12 @@ class Interrupted(TamisError):
     """The user stopped the run; it can be resumed."""
 
     exit_code = 4
+
+
+def exit_code(error: BaseException) -> int:
+    """The command's exit code for an error: 1 a bug, 2 bad config, 3 bad data, 4 resumable."""
+    if isinstance(error, TamisError):
+        return error.exit_code
+    if isinstance(error, MemoryError | KeyboardInterrupt):
+        return ResourceError.exit_code
+    return ResourceError.exit_code if isinstance(error, OSError) and error.errno in RESOURCES else 1

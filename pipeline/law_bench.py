@@ -204,7 +204,7 @@ class Bench:
         engine.check_store(place)
         outcome = Outcome(graph, Driver(graph, place, engine, "cpu", batch_rows), place)
 
-        def learn(node: Node, done: Done) -> None:
+        def learn(node: Node, done: Done, which: dict[str, Any]) -> None:
             outcome.done.setdefault(node.name, Done()).rows += done.rows
 
         run_phases(outcome.driver, list(graph.nodes.values()), learn)

@@ -66,7 +66,7 @@ def _figures(state: NodeProgress, now: float) -> str:
     ]
     parts.append(f"{count(rate)}/s")
     if state.kept is not None and state.rows:
-        parts.append(f"{percent(state.kept, state.rows)} kept")
-    if rate > 0 and state.total and state.rows < state.total:
-        parts.append(f"{seconds((state.total - state.rows) / rate)} left")
+        parts.append(f"{percent(state.kept, state.judged or state.rows)} kept")
+    if (left := state.left_s(now)) is not None:
+        parts.append(f"{seconds(left)} left")
     return "  ".join(parts)

@@ -28,6 +28,9 @@ class RunOptions:
     batch_rows: int | None = None
     device: str = "auto"
     accept_source: bool = False
+    command: str = ""  # what was typed, for whoever wants to resume
+    redact: bool = False  # show no document in logs and reports
+    metrics: str | None = None  # a file for Prometheus' node_exporter
     allow: tuple[str, ...] = ()  # nodes that may drop more of a source than their guard says, or `all`
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import resource
 import time
 from collections.abc import Mapping
@@ -31,6 +33,7 @@ from pipeline.ordered import chunk_bytes
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import Packing, packing_of, told
 from pipeline.prepare import RunOptions, manifests, open_store, save
+from pipeline.runlog import event
 from pipeline.samples import with_texts
 from pipeline.store import Store
 from pipeline.suggest import did_you_mean
@@ -50,13 +53,19 @@ BATCH_ROWS = 4096
 class Run:
     """One run under way: what it stands on, and what it has learnt so far."""
 
-    def __init__(self, config: Config, options: RunOptions, progress: Progress) -> None:
+    def __init__(self, config: Config, options: RunOptions, progress: Progress, engine: Engine) -> None:
         self.config, self.options, self.progress = config, options, progress
         self.began = time.time()
         self.cpu_began = time.process_time()
         self.store = open_store(config, options)
         self.store.sweep()
-        self.ledger = Ledger(self.store, config.file.stem)
+        self.redact = config.redact or options.redact
+        about = {
+            "command": options.command or f"tamis run {config.file}", "folder": os.getcwd(),
+            "config": str(config.file.resolve()), "store": self.store.url, "engine": engine.name,
+            "workers": engine.workers, "version": package_version(),
+        }  # fmt: skip
+        self.ledger = Ledger(self.store, config.file.stem, progress, about, self.redact)
         self.work: dict[str, Done] = {}
 
     def go(self, engine: Engine) -> dict[str, Any]:
@@ -118,7 +127,7 @@ class Run:
     def _batch_rows(self) -> int:
         return self.options.batch_rows or BATCH_ROWS
 
-    def _learn(self, node: Node, done: Done) -> None:
+    def _learn(self, node: Node, done: Done, which: dict[str, Any]) -> None:
         """A task of a node has ended."""
         name = node.name.split("@")[0]
         total = self.work.get(name)
@@ -131,9 +140,19 @@ class Run:
         total.cpu_seconds += done.cpu_seconds
         total.bytes += done.bytes
         total.peak_memory_bytes = max(total.peak_memory_bytes, done.peak_memory_bytes)
-        self.progress.advance(name, done.rows)
+        total.judged += done.judged
+        total.dropped += done.dropped
+        kept, judged = (done.judged - done.dropped, done.judged) if done.judged else (None, None)
+        self.progress.advance(name, done.rows, kept, judged)
+        host, _, worker = done.place.rpartition(":")
+        event(
+            "task", level=logging.DEBUG, node=node.name, **which, host=host, worker=worker, rows=done.rows,
+            dropped=done.dropped, bytes=done.bytes, duration=round(done.seconds, 4),
+            cpu=round(done.cpu_seconds, 4),
+        )  # fmt: skip
 
     def _ended(self, name: str) -> None:
+        self.ledger.ended(name)
         if name in self.work:
             self.progress.finish(name)
 
@@ -302,7 +321,7 @@ def run(config: Config, options: RunOptions, progress: Progress) -> dict[str, An
     """Run a config; the run data (see pipeline/report.py for its use). Raises TamisError."""
     memory = options.memory or config.memory
     with closing(make_engine(options.engine, options.workers, options.address, memory)) as engine:
-        state = Run(config, options, progress)
+        state = Run(config, options, progress, engine)
         try:
             return state.go(engine)
         except BaseException as error:

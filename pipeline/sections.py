@@ -233,6 +233,8 @@ class TopSection(Section):
     memory: Annotated[Size, Field(ge=FLOOR)] | None = None
     """What each worker may take, such as 2GiB; how a run is run, never what comes of it. `--memory` overrules
     it; without either workers share the machine."""
+    redact: bool = False
+    """Logs, reports and `tamis why` show no text and no id of a document, but lengths and hashes."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from pipeline.messages import (
 )
 from pipeline.nodes import Node
 from pipeline.store import Store
-from pipeline.tasks import Done
+from pipeline.tasks import Done, judge
 from pipeline.view import Rows, ShardView
 
 REDUCE_BYTES = 32 << 20  # of messages that one reducer answers
@@ -205,6 +205,7 @@ def home(context: Shuffle, index: int) -> Done:
             answers = replies.take(slots.flatten()).append_column("row", pa.array(at))
             values = checked(operator.columns(batch, answers), node.adds, len(some), "columns")
         made.append(pa.RecordBatch.from_pydict({"row": pa.array(some, pa.uint32()), **values}))
+    judge(done, node, made)
     commit(view, node, rows, made)  # the rows were counted when they emitted
     done.seconds, done.cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
     done.peak_memory_bytes = peak_bytes()

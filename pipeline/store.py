@@ -73,6 +73,21 @@ class Store:
             return []
         return sorted(str(p)[len(self.root) + 1 :] for p in full)
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The bytes of every file under a folder, temporaries included, by name."""
+        if self.is_local:
+            found = {}
+            for name in self.list(prefix):
+                with contextlib.suppress(FileNotFoundError):
+                    found[name] = os.stat(self.path(name)).st_size
+            return found
+        try:
+            self.fs.invalidate_cache()
+            full = self.fs.find(f"{self.root}/{prefix}".rstrip("/"), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {str(p)[len(self.root) + 1 :]: int(about.get("size") or 0) for p, about in full.items()}
+
     def commit(self, rel: str, data: bytes) -> bool:
         """Write a name unless it is there; False when somebody was first."""
         if self.is_local:
@@ -252,6 +267,11 @@ class Store:
             host, _, pid = entry.rpartition("-")[0].rpartition("-")
             if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
                 os.unlink(f"{self.root}/tmp/{entry}")
+
+
+def free_bytes(store: Store) -> int | None:
+    """What is free beside a local store; None elsewhere."""
+    return shutil.disk_usage(store.path("")).free if store.is_local else None
 
 
 def _alive(pid: int) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,16 @@ class Scan:
     jobs: tuple[Job, ...]
 
 
+def place() -> str:
+    """Where this runs: host:process."""
+    return f"{_host()}:{os.getpid()}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
 @dataclass
 class Done:
     """What a task tells the driver of a node: small numbers only."""
@@ -68,6 +81,9 @@ class Done:
     cpu_seconds: float = 0.0
     bytes: int = 0
     peak_memory_bytes: int = 0  # of the process that ran the task, other tasks in it included
+    judged: int = 0  # rows that got a verdict
+    dropped: int = 0  # of them
+    place: str = field(default_factory=place)  # host:process of the worker
 
     def __reduce__(self) -> tuple[type[Done], tuple[Any, ...]]:
         return Done, astuple(self)  # pickled without the names: the driver fetches many
@@ -224,7 +240,16 @@ def _commit(view: ShardView, work: Work, stop: int) -> None:
     rows, work.rows = np.split(work.rows, [np.searchsorted(work.rows, stop)])
     parts = with_nulls(work.job.node, rows, work.parts)
     work.parts, work.held_bytes = [], 0
+    judge(work.done, work.job.node, parts)
     work.done.bytes += commit(view, work.job.node, rows, parts)
+
+
+def judge(done: Done, node: Node, parts: list[pa.RecordBatch]) -> None:
+    """Book how many rows of a fragment have a verdict and how many are dropped."""
+    if node.drops:
+        drops = [part.column("drop") for part in parts if "drop" in part.schema.names]
+        done.judged += sum(part.num_rows for part in parts)
+        done.dropped += sum(len(drop) - drop.null_count for drop in drops)
 
 
 def _finish(view: ShardView, work: Work) -> None:
@@ -336,6 +361,7 @@ def score(loaded: Loaded, context: Scoring, task: tuple[int, int]) -> Done:
         batch = view.assemble(node.reads, some, read)
         parts += run_columns(view, node, columns, some, batch)
     if len(rows):
+        judge(done, node, parts)
         done.bytes = commit(view, node, rows, parts)
     done.rows, done.peak_memory_bytes = len(rows), peak_bytes()
     done.seconds += time.perf_counter() - began

@@ -291,5 +291,5 @@ def _seed(seed: int, number: int) -> int:
     return seed if number == 0 else int(key_of("train", seed, number)[:15], 16)
 
 
-def _ignore(node: Node, done: Done) -> None:
+def _ignore(node: Node, done: Done, which: dict[str, Any]) -> None:
     """The variants' work is not booked: it is the comparison's, not the run's."""

@@ -173,7 +173,7 @@ def test_runs_are_looked_up_helpfully(folder: Path, capsys: pytest.CaptureFixtur
 
 def test_sigterm_ends_a_run_like_ctrl_c() -> None:
     before = signal.getsignal(signal.SIGTERM)  # Ray's own where the session's cluster has begun
-    with commands._terminations_interrupt(), pytest.raises(KeyboardInterrupt):
+    with commands._interruptions("tamis run"), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
