@@ -11,7 +11,18 @@ from typing import Any
 
 # Only the standard library is imported here: `tamis --help` must come at once. The commands import the rest.
 from pipeline.budget.arguments import add_budget
-from pipeline.cli_arguments import Parser, add_engine, add_log, count, device, plain, positive, where
+from pipeline.cli_arguments import (
+    Parser,
+    add_engine,
+    add_log,
+    age,
+    count,
+    device,
+    plain,
+    positive,
+    size,
+    where,
+)
 from pipeline.errors import TamisError, TooMuchDropped, exit_code
 from pipeline.index_parser import add_index, add_similar
 
@@ -148,12 +159,20 @@ def _ops(commands: Any) -> None:
 
 def _clean(commands: Any) -> None:
     made = plain(
-        commands, "clean", "delete what no recent run needs from the store", "tamis clean --keep 2 --dry-run",
-        "What a running run has leased always stays.",
+        commands, "clean", "delete what no recent run needs from the store",
+        "tamis clean --keep 2 --dry-run\n  tamis clean --older-than 30d --max-size 200GB --yes",
+        "What a running run has leased always stays. Everything that goes can be computed again.",
     )  # fmt: skip
     where(made)
     made.add_argument("--keep", type=count, default=5, metavar="N", help="newest runs to keep (default: 5)")
+    made.add_argument(
+        "--older-than", type=age, metavar="AGE", help="also drop runs older than this: 12h, 30d"
+    )
+    made.add_argument(
+        "--max-size", type=size, metavar="SIZE", help="also drop the oldest runs until 50GB stay"
+    )
     made.add_argument("--dry-run", action="store_true", help="say what would go")
+    made.add_argument("--yes", action="store_true", help="do not ask, on a terminal")
 
 
 def _doctor(commands: Any) -> None:

@@ -28,6 +28,26 @@ def share(text: str) -> float:
     return value
 
 
+_AGES = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def age(text: str) -> float:
+    """Seconds of 90m, 12h, 30d or 2w."""
+    if not text[:-1].isdigit() or text[-1] not in _AGES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age; give one like 90m, 12h, 30d or 2w")
+    return float(int(text[:-1]) * _AGES[text[-1]])
+
+
+def size(text: str) -> int:
+    """Bytes of 500MB or 1TB."""
+    from pipeline.sizes import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def device(text: str) -> str:
     if text not in ("auto", "cpu", "cuda") and not (text.startswith("cuda:") and text[5:].isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no device; choose auto, cpu, cuda or cuda:1")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pipeline.clean import Cleaned
     from pipeline.config import Config
     from pipeline.prepare import RunOptions
     from pipeline.progress import Progress
@@ -108,7 +109,10 @@ def plan(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     from pipeline.plan import make_plan
 
-    print(make_plan(config, _options(arguments)).text())
+    made = make_plan(config, _options(arguments))
+    print(made.text())
+    if disk := made.disk():
+        print(disk)
     return 0
 
 
@@ -224,16 +228,23 @@ def schema(arguments: argparse.Namespace) -> int:
 def clean(arguments: argparse.Namespace) -> int:
     """Deletes what no recent run needs, and says how much that was."""
     from pipeline.clean import clean as clean_store
-    from pipeline.prepare import RunOptions, open_store
+    from pipeline.clean import told
 
-    config = _found_config(arguments)
-    store = open_store(config, RunOptions(store=arguments.store))
-    cleaned = clean_store(store, arguments.keep, arguments.dry_run)
-    verb = "would delete" if arguments.dry_run else "deleted"
-    print(
-        f"{verb} {len(cleaned.folders)} folders of {store.url}; "
-        f"kept the runs: {', '.join(cleaned.kept_runs) or 'none'}"
+    store = _found_store(arguments)
+    refused = False
+
+    def agree(cleaned: Cleaned) -> bool:
+        nonlocal refused
+        if arguments.yes or not cleaned.bytes or not sys.stdin.isatty():
+            return True
+        print(told(cleaned, store.url, dry_run=True))
+        refused = input("delete this? [y/N] ").strip().lower() not in ("y", "yes")
+        return not refused
+
+    cleaned = clean_store(
+        store, arguments.keep, arguments.dry_run, arguments.older_than, arguments.max_size, agree
     )
+    print("nothing was deleted" if refused else told(cleaned, store.url, arguments.dry_run))
     return 0
 
 

@@ -8,7 +8,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline import runlog
@@ -43,7 +43,8 @@ class Ledger:
         self.folder = f"runs/{self.run_id}"
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._roots: list[str] = []
+        self._roots: set[str] = set()
+        self._folders: set[str] = set()
         self._plan: list[dict[str, Any]] = []
         self._ended: set[str] = set()
         self._beats = 0
@@ -55,13 +56,24 @@ class Ledger:
         self._state()
         threading.Thread(target=self._beating, daemon=True).start()
 
-    def begin(self, config: Config, nodes: Sequence[Node]) -> None:
-        """Lease the nodes' columns for as long as the run beats."""
-        self._roots = sorted({node.key for node in nodes})
+    def begin(self, config: Config, nodes: Sequence[Node], manifests: Mapping[str, str]) -> None:
+        """Lease the nodes' columns, and what the manifests (names by source) stand on."""
+        self._roots |= {node.key for node in nodes}
+        self.about["manifests"] = dict(manifests)
         self._plan = [{"name": n.name, "op": n.op, "shape": n.shape, "key": n.key} for n in nodes]
         self.store.write(f"{self.folder}/config.yaml", without_secrets(config.text).encode())
         self._lease()
         self._state()
+
+    def hold(self, nodes: Iterable[Node] = (), folder: str | None = None) -> None:
+        """Lease more: other columns, or a folder of the store."""
+        keys, folders = {node.key for node in nodes}, {folder} if folder else set()
+        if keys <= self._roots and folders <= self._folders:
+            return
+        with self._lock:
+            self._roots |= keys
+            self._folders |= folders
+        self._lease()
 
     def ended(self, node: str) -> None:
         """The node is done, by work or because the store had it all."""
@@ -81,7 +93,8 @@ class Ledger:
         with self._lock:
             if state == "running" and self._stop.is_set():
                 return  # the last word has been said
-            lease = {"state": state, "expires": time.time() + LEASE_S, "nodes": self._roots, **me()}
+            lease = {"state": state, "expires": time.time() + LEASE_S, **me()}
+            lease |= {"nodes": sorted(self._roots), "folders": sorted(self._folders)}
             self.store.write(f"{self.folder}/lease.json", json.dumps(lease).encode())
 
     def _state(self, state: str = "running", **more: Any) -> None:

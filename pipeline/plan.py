@@ -23,7 +23,7 @@ from pipeline.nodes import MAIN, Node
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import PACKED, explain
 from pipeline.prepare import RunOptions, latest, open_store, side_inventory, side_sources, source_name
-from pipeline.store import Store
+from pipeline.store import Store, free_bytes
 from pipeline.tasks import artifact_name
 from pipeline.units import count, nbytes, seconds
 from pipeline.view import ShardView
@@ -72,6 +72,15 @@ class Plan:
             self._total(),
         ]
         return "\n\n".join(part for part in parts if part)
+
+    def disk(self) -> str:
+        """What the store has and what is free beside it: of today, so it is no part of `text`."""
+        free, growth = free_bytes(self.store), sum(line.bytes or 0 for line in self.lines)
+        has = f"the store has {nbytes(sum(self.store.sizes('').values()))}"
+        if free is None:
+            return f"disk: {has}"
+        less = "; that is less than the store will grow: see `tamis clean --dry-run`" if growth > free else ""
+        return f"disk: {has}, {nbytes(free)} are free{less}"
 
     def _sources(self) -> str:
         lines = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections import Counter
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from pipeline.engine import STOP_S, brief
 from pipeline.errors import Interrupted, ResourceError
 from pipeline.ray_worker import Failure
+from pipeline.runlog import event
 
 MAX_RETRIES = 5  # of one task, after as many deaths of its worker
 TICK_S = 5.0  # how long to wait for a reply before the cluster is looked at again
@@ -61,6 +63,10 @@ class Deaths:
     def add(self, index: int, lost: Lost) -> int:
         """The deaths over this task so far. Raises ResourceError when they are too many."""
         self._count[index] += 1
+        event(
+            "worker_died", f"{self._what}: {str(lost.error).strip().splitlines()[:1]}", logging.WARNING,
+            task=index, deaths=self._count[index], again=self._count[index] <= MAX_RETRIES,
+        )  # fmt: skip
         if self._count[index] <= MAX_RETRIES:
             return self._count[index]
         where = "while the model loaded"

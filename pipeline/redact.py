@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from pipeline.errors import TooMuchDropped
+
 HIDDEN = "***"
 SALT = "redact.salt"  # a name in the store: without it nobody can tell an id from its hash by trying ids
 SHORTEST = 8  # characters of a variable's value that is looked for in texts
@@ -125,6 +127,8 @@ _PLACE = re.compile(r"^\S+\.\w+:(?:row )?\d+")
 def brief(error: BaseException) -> str:
     """An error's message down to what quotes no document: where it was, and of what kind."""
     text = str(error)
+    if isinstance(error, TooMuchDropped):
+        return text.splitlines()[0]  # figures; then come the documents
     found = _LOCATED.match(text) or _PLACE.match(text)
     cause = error.__cause__ or error
     where = without_secrets(f"{found.group()}: ") if found else ""

@@ -16,8 +16,10 @@ from pipeline import numba_cache, units
 from pipeline.charts import histogram
 from pipeline.compare_text import sample_groups
 from pipeline.curves import arms_of, forest, panels, point
+from pipeline.disk import told
 from pipeline.funnel import Step, first_bytes, funnel
 from pipeline.measures import axis, measure_of, spent, views
+from pipeline.redact import without_secrets
 from pipeline.verdict import ALIKE, judge, plus_minus, price, title_of, verdict
 
 MOST_GROUPS = 14  # groups shown at once; the rest are folded away
@@ -66,6 +68,7 @@ def render(run: Mapping[str, Any]) -> str:
         "scores": [histogram(s) for s in run.get("scores") or []],
         "samples": sample_groups(run.get("samples") or []),
         "costs": _costs(steps),
+        "disk": told(run["disk"]) if run.get("disk") else "",
         "groups": _groups(run),
         "train": _training(run.get("train")),
         "config": (run.get("config") or "")[:MOST_CONFIG],
@@ -108,9 +111,9 @@ _TABLE: dict[int, int | str] = {**_SHOWN, **_MARKED}
 
 def clean(value: Any) -> Any:
     """The same data with text that any browser can show: control characters as their pictures,
-    marks that reverse the reading order spelt out, halves of surrogate pairs replaced."""
+    marks that reverse the reading order spelt out, halves of surrogate pairs replaced; no credentials."""
     if isinstance(value, str):
-        return value.replace("\r\n", "\n").translate(_TABLE)
+        return without_secrets(value).replace("\r\n", "\n").translate(_TABLE)
     if isinstance(value, Mapping):
         return {clean(str(k)): clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -18,14 +18,16 @@ from pipeline import books, details, dropped, ingest
 from pipeline.catalog import OpSpec
 from pipeline.compute import QUARANTINE
 from pipeline.config import Config, ExportConfig
+from pipeline.disk import disk_use
 from pipeline.drive import Driver, file_bounds, run_phases
 from pipeline.engine import Engine, make_engine
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError, TooMuchDropped, exit_code
 from pipeline.export import Export, identity, write_export
 from pipeline.graph import Graph
 from pipeline.guard import ALL
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
+from pipeline.metrics import metered
 from pipeline.near_pins import check_part, pinned
 from pipeline.needs import check_least, needs, warnings
 from pipeline.nodes import MAIN, Node
@@ -33,6 +35,7 @@ from pipeline.ordered import chunk_bytes
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import Packing, packing_of, told
 from pipeline.prepare import RunOptions, manifests, open_store, save
+from pipeline.redact import brief
 from pipeline.runlog import event
 from pipeline.samples import with_texts
 from pipeline.store import Store
@@ -91,7 +94,7 @@ class Run:
         check_folders(self.config, self.sources, self.store)
         for warning in warnings(engine.memory, needs(self.config, self.graph, self.sources)):
             self.progress.note(f"memory: {warning}")
-        self.ledger.begin(self.config, nodes)
+        self.ledger.begin(self.config, nodes, self.saved)
         self.driver = Driver(
             self.graph, self.store, engine, self._device(), self._batch_rows(), self._allowed()
         )
@@ -147,8 +150,8 @@ class Run:
         host, _, worker = done.place.rpartition(":")
         event(
             "task", level=logging.DEBUG, node=node.name, **which, host=host, worker=worker, rows=done.rows,
-            dropped=done.dropped, bytes=done.bytes, duration=round(done.seconds, 4),
-            cpu=round(done.cpu_seconds, 4),
+            dropped=done.dropped, quarantined=done.quarantined or None, bytes=done.bytes,
+            duration=round(done.seconds, 4), cpu=round(done.cpu_seconds, 4),
         )  # fmt: skip
 
     def _ended(self, name: str) -> None:
@@ -284,6 +287,11 @@ class Run:
             "workers": engine.workers,
             "memory": engine.memory,
             "fetched_bytes": engine.fetched_bytes,
+            "disk": disk_use(
+                self.store,
+                {node.key for node in self.graph.nodes.values()},
+                sum(done.bytes for done in self.work.values()),
+            ),
             "version": package_version(),
             "status": "done",
         }
@@ -320,10 +328,18 @@ def package_version() -> str:
 def run(config: Config, options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Run a config; the run data (see pipeline/report.py for its use). Raises TamisError."""
     memory = options.memory or config.memory
-    with closing(make_engine(options.engine, options.workers, options.address, memory)) as engine:
+    with (
+        closing(make_engine(options.engine, options.workers, options.address, memory)) as engine,
+        metered(config.file.stem, engine.name, options.metrics),
+    ):
         state = Run(config, options, progress, engine)
         try:
             return state.go(engine)
         except BaseException as error:
             state.ledger.fail(error)
+            if state.redact and isinstance(error, Exception) and exit_code(error) in (1, 3):
+                # The message may quote documents, and whoever catches it would print it.
+                if isinstance(error, TooMuchDropped):
+                    raise TooMuchDropped(brief(error), error.node) from None
+                raise DataError(brief(error)) from None
             raise

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.alive import lives
+from pipeline.disk import disk_use, told
 from pipeline.errors import ConfigError
 from pipeline.ledger import BEAT_S, LEASE_S
 from pipeline.redact import masked
-from pipeline.store import Store, free_bytes
-from pipeline.units import NONE, count, nbytes, percent, seconds
+from pipeline.store import Store
+from pipeline.units import NONE, count, percent, seconds
 
 LATE = 3.0  # beats that may fail to come before a run on another machine is looked at for a while
 # killed: its process is gone. silent: another machine's process no longer beats.
@@ -32,7 +33,8 @@ def status(store: Store, run: str | None = None, watch: bool = True) -> dict[str
     found = _read(store, chosen[0])
     found["state"], found["seen_s"] = _truth(store, chosen[0], found, watch)
     found["seconds"] = max(0.0, _last_sign(found) - float(found.get("started") or _last_sign(found)))
-    found["disk"] = _disk(store, chosen[0], found)
+    keys = [node["key"] for node in found["nodes"] if node.get("key")]
+    found["disk"] = disk_use(store, keys, (found.get("disk") or {}).get("new_bytes"))
     code = EXIT_CODES.get(found["state"], 4)
     found["exit_code"] = found.get("exit_code") or code if found["state"] == "failed" else code
     if found["state"] == "done":
@@ -89,18 +91,6 @@ def _last_sign(found: Mapping[str, Any]) -> float:
     return float(found.get("now") or time.time())
 
 
-def _disk(store: Store, run: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Bytes of the whole store, of the run's own columns and of its folder; and what is free."""
-    sizes = store.sizes("")
-    keys = {f"nodes/{node.get('key')}" for node in found["nodes"]}
-    own = sum(size for name, size in sizes.items() if "/".join(name.split("/")[:2]) in keys)
-    folder = sum(size for name, size in sizes.items() if name.startswith(f"runs/{run}/"))
-    return {
-        "store_bytes": sum(sizes.values()), "run_bytes": own, "folder_bytes": folder,
-        "free_bytes": free_bytes(store),
-    }  # fmt: skip
-
-
 def _next(found: Mapping[str, Any]) -> str:
     """What to do now."""
     command, folder = found.get("command"), found.get("folder")
@@ -121,12 +111,7 @@ def text(found: Mapping[str, Any]) -> str:
     where = f"{found.get('engine', NONE)} engine, {count(found.get('workers'))} workers, on"
     where += f" {found.get('host', NONE)}; {seconds(found['seconds'])}"
     lines = [f"run {found['run']}: {_told(found)}", f"  {where}", *_table(found["nodes"])]
-    disk = found["disk"]
-    free = f", {nbytes(disk['free_bytes'])} free" if disk["free_bytes"] is not None else ""
-    lines.append(
-        f"store {found.get('store', '')}: {nbytes(disk['store_bytes'])}, of it "
-        f"{nbytes(disk['run_bytes'])} this run's columns{free}"
-    )
+    lines.append(f"store {found.get('store', '')}: {told(found['disk'])}")
     if found.get("error"):
         lines.append(f"error: {found['error']}")
     return "\n".join([*lines, found["next"]])

@@ -261,12 +261,28 @@ class Store:
 
     def sweep(self) -> None:
         """Remove temporaries that dead processes of this host left behind."""
-        if not self.is_local or not os.path.isdir(f"{self.root}/tmp"):
+        for name, _, _ in self.temporaries() if self.is_local else ():
+            if self.is_dead(name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path(name))
+
+    def temporaries(self) -> Iterator[tuple[str, int, float]]:
+        """(name, bytes, time of the last write) of every temporary, whoever wrote it."""
+        if self.is_local:
+            for name in self.list("tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    about = os.stat(self.path(name))
+                    yield name, about.st_size, about.st_mtime
             return
-        for entry in os.listdir(f"{self.root}/tmp"):
-            host, _, pid = entry.rpartition("-")[0].rpartition("-")
-            if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
-                os.unlink(f"{self.root}/tmp/{entry}")
+        for name, size in self.sizes("tmp").items():
+            yield name, size, self.fs.modified(f"{self.root}/{name}").timestamp()
+
+    def is_dead(self, temporary: str) -> bool | None:
+        """Whether the process that wrote it is gone; None where it is another host's."""
+        host, _, pid = os.path.basename(temporary).rpartition("-")[0].rpartition("-")
+        if host != socket.gethostname() or not pid.isdigit():
+            return None
+        return not _alive(int(pid))
 
 
 def free_bytes(store: Store) -> int | None:

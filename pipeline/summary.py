@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.disk import told as disk_told
 from pipeline.funnel import told, whole
 from pipeline.measures import measure_of, views
 from pipeline.units import NONE, count, known, nbytes, number, percent, seconds, short
@@ -43,6 +44,8 @@ def print_summary(run: Mapping[str, Any], stream: TextIO, report: str | None = N
             console.print(arms_table(view, style))
         for sentence in verdict(train):
             console.print(sentence, soft_wrap=True)
+    if run.get("disk"):
+        console.print(f"store: {disk_told(run['disk'])}", soft_wrap=True)
     if report:
         console.print(f"report: {report}", soft_wrap=True)
 

@@ -27,7 +27,7 @@ from operators.contract import (
     ShuffleOp,
 )
 from operators.kernels.room import within
-from pipeline.compute import commit, located, run_columns, with_nulls
+from pipeline.compute import QUARANTINE, commit, located, run_columns, with_nulls
 from pipeline.devices import here
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
@@ -83,6 +83,7 @@ class Done:
     peak_memory_bytes: int = 0  # of the process that ran the task, other tasks in it included
     judged: int = 0  # rows that got a verdict
     dropped: int = 0  # of them
+    quarantined: int = 0  # of these
     place: str = field(default_factory=place)  # host:process of the worker
 
     def __reduce__(self) -> tuple[type[Done], tuple[Any, ...]]:
@@ -250,6 +251,8 @@ def judge(done: Done, node: Node, parts: list[pa.RecordBatch]) -> None:
         drops = [part.column("drop") for part in parts if "drop" in part.schema.names]
         done.judged += sum(part.num_rows for part in parts)
         done.dropped += sum(len(drop) - drop.null_count for drop in drops)
+        aside = [part.column(QUARANTINE) for part in parts if QUARANTINE in part.schema.names]
+        done.quarantined += sum(len(text) - text.null_count for text in aside)
 
 
 def _finish(view: ShardView, work: Work) -> None:

@@ -60,7 +60,9 @@ def train(run: Run, engine: Engine, section: TrainSection) -> dict[str, Any]:
         for name, (data, settings) in _arms(section, run.config.base).items()
     ]
     run.progress.note(f"train: {len(arms)} arms x {len(seeds)} seeds, {_budget(config)} each")
-    out = str(study.root / f"compare-{key_of(section.model_dump(), seeds)}")
+    place = f"compare-{key_of(section.model_dump(), seeds)}"
+    run.ledger.hold(folder=f"train/{place}")
+    out = str(study.root / place)
     with told_apart():
         return compare(config, arms, seeds, holdout, out, engine.workers, shown(run.progress))
 
@@ -245,7 +247,9 @@ class Study:
             if node.name not in wanted:
                 wanted[node.name] = node
                 waiting += [n for n in (*node.needs, *node.inputs) if n in graph.nodes]
-        run_phases(self._driver(graph), [n for n in graph.nodes.values() if n.name in wanted], _ignore)
+        nodes = [n for n in graph.nodes.values() if n.name in wanted]
+        self.run.ledger.hold(nodes)
+        run_phases(self._driver(graph), nodes, _ignore)
 
     def _driver(self, graph: Graph) -> Driver:
         main = self.run.driver
@@ -264,6 +268,7 @@ class Study:
         if order is not None:
             bounds, size = file_bounds(self._driver(graph), node, FILE_BYTES, _ignore)
             export = replace(export, bounds=bounds, chunk=chunk_bytes(size))
+        self.run.ledger.hold(folder=f"train/data/{key}")
         if not write_export(export, self.engine.run)["rows"]:
             what = "reserved no document" if alive.kind == "dropped" else "leaves no document"
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.manifest import Manifest
 from pipeline.nodes import MAIN, Node, common_schema
 from pipeline.prepare import RunOptions, open_store
 from pipeline.reader import fetch
+from pipeline.redact import Veil, veil_of
 from pipeline.samples import documents
 from pipeline.view import ShardView
 
@@ -31,6 +33,7 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     FileNotFoundError when there is no such run."""
     store = open_store(config, options)
     run = load_run(store, run_id, config.file.stem)
+    today = config
     config, manifests = rebuild(store, config, run)
     manifest = manifests[MAIN]
     graph = Graph(config, manifests)
@@ -38,10 +41,13 @@ def why(config: Config, options: RunOptions, run_id: str | None, document: str) 
     uid = find(manifest, document)
     shard, row = manifest.locate(uid)
     view = ShardView(store, manifest, shard.index)
+    veil = veil_of(store) if today.redact or options.redact or run.get("redacted") else None
     text = documents(manifest, [uid])[uid]
+    if veil is not None:
+        text = veil.document(text) or {}
     lines = [f"{text['id']} (uid {uid}, {view.place(row)})", f"  {_short(text['text'])}"]
     shown = (n for n in nodes.values() if n.data == MAIN and (n.face or _took(view, n, row)))
-    lines += [_fate(view, node, row, manifest) + _grounds(view, node, nodes, row) for node in shown]
+    lines += [_fate(view, node, row, manifest, veil) + _grounds(view, node, nodes, row) for node in shown]
     return "\n".join(lines)
 
 
@@ -73,7 +79,7 @@ def _took(view: ShardView, node: Node, row: int) -> bool:
     return there and bool(view.covered(node.key, node.positional)[row]) and not view.alive(node.after)[row]
 
 
-def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:
+def _fate(view: ShardView, node: Node, row: int, manifest: Manifest, veil: Veil | None) -> str:
     """One line: not there any more, dropped and why, or what the node says of it."""
     if not view.alive(node.alive)[row]:
         return f"{node.name}: did not come so far"
@@ -82,9 +88,12 @@ def _fate(view: ShardView, node: Node, row: int, manifest: Manifest) -> str:
         return f"{node.name}: nothing recorded"
     if node.drops and not view.alive(node.after)[row]:
         reason, known = reason_of(view, node.after, row)
-        return f"{node.name}: DROPPED, {reason} {known}{_kept(view, node, at, manifest)}"
+        if veil is not None:
+            known = json.dumps(veil.value(json.loads(known)))
+        return f"{node.name}: DROPPED, {reason} {known}{_kept(view, node, at, manifest, veil)}"
     entry = Entry(node.name, node.key, node.alive, node.after, node.drops, node.positional, None)
     said = evidence(view, entry, at)["evidence"]
+    said = said if veil is None else veil.value(said)
     values = ", ".join(f"{name} {_plain(value)}" for name, value in said.items())
     return f"{node.name}: stays{f' ({values})' if values else ''}"
 
@@ -108,7 +117,7 @@ def _grounds(view: ShardView, node: Node, nodes: Mapping[str, Node], row: int) -
     )
 
 
-def _kept(view: ShardView, node: Node, at: Any, manifest: Manifest) -> str:
+def _kept(view: ShardView, node: Node, at: Any, manifest: Manifest, veil: Veil | None) -> str:
     """The document that was kept in its place."""
     if "kept" not in node.adds:
         return ""
@@ -119,8 +128,10 @@ def _kept(view: ShardView, node: Node, at: Any, manifest: Manifest) -> str:
     if uid is None:
         return ""
     kept = fetch(manifest, [uid], ["text"]).to_pylist()[0]
-    name = documents(manifest, [uid])[uid]["id"]
-    return f"\n    kept instead: {name} (uid {uid}): {_short(kept['text'] or '')}"
+    name, text = documents(manifest, [uid])[uid]["id"], kept["text"] or ""
+    if veil is not None:
+        name, text = veil.name(name), veil.text(text)
+    return f"\n    kept instead: {name} (uid {uid}): {_short(text)}"
 
 
 def _short(text: str) -> str:

@@ -135,10 +135,12 @@ def test_clean_leaves_what_a_running_run_has_leased(folder: Path) -> None:
     (folder / ".tamis/nodes/round").mkdir()
     (folder / ".tamis/nodes/round/0.json").write_text("{}")  # as of a loop that is under way
     before = births(folder / ".tamis/nodes")
-    lease.write_text(json.dumps(record | {"state": "running", "expires": time.time() + 60}))
-    assert main(["clean", "--keep", "0"]) == 0
-    assert births(folder / ".tamis/nodes") == before
-    lease.write_text(json.dumps(record | {"state": "running", "expires": time.time() - 1}))
+    elsewhere = record | {"state": "running", "machine": "another"}
+    for living in (record | {"state": "running", "expires": 0.0}, elsewhere | {"expires": time.time() + 60}):
+        lease.write_text(json.dumps(living))
+        assert main(["clean", "--keep", "0"]) == 0
+        assert births(folder / ".tamis/nodes") == before
+    lease.write_text(json.dumps(elsewhere | {"expires": time.time() - 1}))
     assert main(["clean", "--keep", "0"]) == 0
     assert not list((folder / ".tamis/nodes").iterdir())
 
