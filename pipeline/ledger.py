@@ -50,7 +50,7 @@ class Ledger:
         self._beats = 0
         self._every = STATE_S if store.is_local else FAR_STATE_S
         self.about = {"run": self.run_id, "name": name, "started": now, **about}
-        self._log = runlog.log_file(store, self.folder, self.run_id, redact)
+        self._log = runlog.log_file(store, self.folder, self.run_id)
         runlog.event("run_started", **self.about)
         self._lease()
         self._state()
@@ -153,7 +153,7 @@ class Ledger:
             "run_interrupted" if interrupted else "run_failed",
             short,
             logging.WARNING if interrupted else logging.ERROR,
-            error=error,
+            exception=text,
             resume=self.about.get("command"),
             exit_code=exit_code(error),
         )

@@ -18,7 +18,7 @@ SHORTEST = 8  # characters of a variable's value that is looked for in texts
 
 _NAMES = r"(?:token|secret|passw(?:or)?d|pwd|signature|credential|api[_-]?key|access[_-]?key|account[_-]?key)"
 # user:password@ after ://, where the password may hold a slash (as S3's do), but is no port and path.
-_LOGIN = re.compile(r"(://)(?:[^\s/@'\"<>]+|[^\s/@:'\"<>]*:(?!\d+(?:/|$))[^\s@'\"<>]+)@")
+_LOGIN = re.compile(r"(:///?)(?:[^\s/@'\"<>]+|[^\s/@:'\"<>]*:(?!\d+(?:/|$))[^\s@'\"<>]+)@")
 _QUERY = re.compile(rf"(?i)([?&;](?:[\w.-]*{_NAMES}[\w.-]*|key|sig|sas|auth)=)[^&#\s'\"<>]+")
 _BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/-]{8,}=*")
 _KEYS = (

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.redact import bare, masked, traced
+from pipeline.redact import masked
 
 if TYPE_CHECKING:
     from pipeline.progress import Progress
@@ -31,19 +31,15 @@ PART_LINES = 2000  # of a log in an object store, which cannot be appended to
 def event(name: str, text: str = "", /, level: int = logging.INFO, **fields: Any) -> None:
     """One event for whoever listens: the run's folder, stderr, the metrics. None is left out."""
     known = {key: value for key, value in fields.items() if value is not None}
-    error = known.pop("error", None)
-    info = (type(error), error, error.__traceback__) if isinstance(error, BaseException) else None
-    LOG.log(level, "%s", text, extra={"event": name, "fields": known}, exc_info=info)
+    LOG.log(level, "%s", text, extra={"event": name, "fields": known})
 
 
 class JsonLines(logging.Formatter):
-    """time, level, event, run, host, pid, message, then the event's own fields; never a credential.
+    """time, level, event, run, host, pid, message, then the event's own fields; never a credential."""
 
-    redacted: errors only by their kind and place, as their messages may quote documents."""
-
-    def __init__(self, run: str | None = None, redacted: bool = False) -> None:
+    def __init__(self, run: str | None = None) -> None:
         super().__init__()
-        self._run, self._redacted = run, redacted
+        self._run = run
         self._host = socket.gethostname()
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,9 +54,6 @@ class JsonLines(logging.Formatter):
         }
         found = {key: value for key, value in found.items() if value not in (None, "")}
         found |= getattr(record, "fields", {})
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            found["exception"] = bare(error) if self._redacted else traced(error)
         return json.dumps(masked(found), ensure_ascii=False, default=str)
 
 
@@ -108,7 +101,7 @@ def json_line(name: str, text: str, level: str) -> str:
     return JsonLines().format(record)
 
 
-def log_file(store: Store, folder: str, run: str, redacted: bool) -> logging.Handler:
+def log_file(store: Store, folder: str, run: str) -> logging.Handler:
     """Writes every event to the run's folder until it is closed with `end`."""
     handler: logging.Handler
     if store.is_local:
@@ -116,7 +109,7 @@ def log_file(store: Store, folder: str, run: str, redacted: bool) -> logging.Han
         handler = _File(store.path(f"{folder}/log.jsonl"), encoding="utf-8", errors="replace", delay=True)
     else:
         handler = _Parts(store, folder)
-    handler.setFormatter(JsonLines(run, redacted))
+    handler.setFormatter(JsonLines(run))
     LOG.addHandler(handler)
     return handler
 
