@@ -25,6 +25,8 @@ PAGE = """\
 {% endfor %}
 {% endmacro %}
 <!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{% include "report.css" %}</style></head>
 <body><main><h1>{{ title }}</h1><p class="about">{{ about }}</p>
