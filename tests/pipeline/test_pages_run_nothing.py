@@ -89,16 +89,16 @@ def hostile_run(folder: Path, text: str) -> str:
     return Path(data["report"]).read_text("utf-8")
 
 
-def budget_page(folder: Path, text: str) -> str:
+def budget_page(folder: Path, texts: list[str]) -> str:
     """The page of a budget whose pools are called so."""
     folder.mkdir()
-    text = text.replace("\x00", "").replace("\x0c", "")
-    pools = {text: 2e10, f"{text} 2": 4e9}
-    asked = {"law": "epoch", "flops": 1e20, "pools": pools}
+    several = [" ".join(texts[i : i + 9]) for i in range(0, len(texts), 9)]
+    names = [text.replace("\x00", "").replace("\x0c", "") for text in several]
+    asked = {"law": "epoch", "flops": 1e20, "pools": dict.fromkeys(names, 4e9)}
     (folder / "b.yaml").write_text(json.dumps(asked))
     assert main(["budget", "plan", str(folder / "b.yaml"), "--out", str(folder / "plan")]) == 0
     page = (folder / "plan" / "plan.html").read_text("utf-8")
-    assert Page(page).text.count(text.strip()[:20]) >= 1
+    assert all(name in Page(page).text for name in names)
     return page
 
 
@@ -124,10 +124,11 @@ def test_a_browser_runs_nothing_of_any_page(tmp_path: Path) -> None:
         assert "raw-svg.html" in show(raw, tmp_path)
         assert set(asked) >= RAW, "the browser must run what is not escaped, else this test shows nothing"
         asked.clear()
-        pages = {f"report-{name}": bare(render(hostile(run_data(), text))) for name, text in texts.items()}
+        several = [" ".join([*texts.values()][i : i + 3]) for i in range(0, len(texts), 3)]
+        pages = {f"report-{i}": bare(render(hostile(run_data(), text))) for i, text in enumerate(several)}
         everything = " ".join(texts.values())
         pages["run"] = bare(hostile_run(tmp_path / "run", everything[:2000]))
-        pages["budget"] = bare(budget_page(tmp_path / "budget", everything))
+        pages["budget"] = bare(budget_page(tmp_path / "budget", list(texts.values())))
         pages["study"] = bare(study_page(tmp_path, everything))
         shown = show(pages, tmp_path)
         assert all(f"{name}.html" in shown for name in pages)

@@ -138,7 +138,7 @@ def test_a_redacted_run_shows_no_document(folder: Path, how: str, capsys: pytest
         assert "doc-" not in text, name
     run = json.loads(said["run.json"])
     assert {sample["dropped"]["text"] for sample in run["samples"]} == {
-        f"(redacted: {len(SECRETS[1])} characters)", "(redacted: 15 characters)"
+        f"(redacted: {len(SECRETS[1])} characters)", "(redacted: 19 characters)"
     }  # fmt: skip
     assert "(redacted: " in said["report.html"]
     assert "DROPPED, near_duplicate" in said["out"]
