@@ -287,7 +287,11 @@ class Store:
 
 def free_bytes(store: Store) -> int | None:
     """What is free beside a local store; None elsewhere."""
-    return shutil.disk_usage(store.path("")).free if store.is_local else None
+    if not store.is_local:
+        return None
+    place = Path(store.root)
+    there = next(folder for folder in (place, *place.parents) if folder.exists())  # a plan makes no folder
+    return shutil.disk_usage(there).free
 
 
 def _alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -143,7 +144,9 @@ def test_a_bad_config_is_reported_before_anything_runs(
 
 def test_from_plan_to_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "c.yaml"]) == 0
-    assert "exact_dedup" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "exact_dedup" in out
+    assert re.fullmatch(r"disk: the store has 0 B, \S+ \wB are free", out.splitlines()[-1])
 
     assert main(["run", "c.yaml", "--workers", "1", "--plain"]) == 0
     out, err = capsys.readouterr()
