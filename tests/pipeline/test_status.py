@@ -245,3 +245,26 @@ def test_a_run_that_failed_before_it_began_has_a_state(
 def test_no_such_run_is_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 2
     assert "the latest are: none" in capsys.readouterr().err
+
+
+def test_on_an_object_store(
+    tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cut(tmp_path / "in", corpus(40), files=2)
+    (tmp_path / "slow.py").write_text(SLOW)
+    url = f"{s3_url}/status"
+    data = go(write_config(tmp_path, DAG), store=url)
+    told = list(read_log(Store(url), data["run"]))
+    assert [told[0]["event"], told[-1]["event"]] == ["run_started", "run_done"]
+    monkeypatch.chdir(tmp_path / "in")  # no config is needed
+    assert main(["status", "--store", url]) == 0
+    assert ": done, " in capsys.readouterr().out
+
+
+@pytest.mark.ray
+def test_the_log_of_a_run_on_ray_names_its_workers(folder: Path, ray_engine: Any) -> None:
+    go(folder / "c.yaml", engine="ray")
+    tasks = [event for event in events(folder) if event["event"] == "task"]
+    assert {event["host"] for event in tasks} == {socket.gethostname()}
+    assert str(os.getpid()) not in {event["worker"] for event in tasks}
+    assert states.status(store(folder))["engine"] == "ray"
