@@ -63,8 +63,9 @@ class Deaths:
     def add(self, index: int, lost: Lost) -> int:
         """The deaths over this task so far. Raises ResourceError when they are too many."""
         self._count[index] += 1
+        said = str(lost.error).strip().splitlines() or [""]
         event(
-            "worker_died", f"{self._what}: {str(lost.error).strip().splitlines()[:1]}", logging.WARNING,
+            "worker_died", f"{self._what}: {said[0]}", logging.WARNING,
             task=index, deaths=self._count[index], again=self._count[index] <= MAX_RETRIES,
         )  # fmt: skip
         if self._count[index] <= MAX_RETRIES:

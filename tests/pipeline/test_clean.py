@@ -187,6 +187,7 @@ def test_a_terminal_is_asked(
     assert tops(folder, "nodes") == set()
 
 
+@pytest.mark.slow
 def test_on_an_object_store(tmp_path: Path, s3_url: str) -> None:
     write_cut(tmp_path / "in", corpus(40), files=2)
     write_config(tmp_path, DAG.replace("in.jsonl", "in/*.parquet").replace("        export", "export"))
