@@ -101,7 +101,7 @@ def _interruptions(command: str) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def plan(arguments: argparse.Namespace) -> int:
