@@ -130,10 +130,10 @@ class ToldProgress(progress.Progress):
             say(self.log, "begin", kinds={node: "train"}, task="0")
         super().start(node, total_rows, unit, before)
 
-    def advance(self, node: str, rows: int, kept: int | None = None) -> None:
+    def advance(self, node: str, rows: int, kept: int | None = None, judged: int | None = None) -> None:
         if node.startswith("train "):
             say(self.log, "steps", kinds={node: "train"}, rows={node: rows})
-        super().advance(node, rows, kept)
+        super().advance(node, rows, kept, judged)
 
 
 def say(log: str, event: str, **more: Any) -> None:
