@@ -69,7 +69,7 @@ class Committee(FitOp):
 
     @property
     def reads(self) -> Reads:
-        columns = {self.embedding: Kind.VECTOR, self.label: Kind.ANY}
+        columns = {self.embedding: Kind.VECTOR, self.label: Kind.LABEL}
         return {"uid": pa.int64(), "key": pa.uint64(), **columns}
 
     @property

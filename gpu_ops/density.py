@@ -57,7 +57,7 @@ class Density(FitOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        group = {self.group: Kind.ANY} if self.group else {}
+        group = {self.group: Kind.LABEL} if self.group else {}
         return {"uid": pa.int64(), "key": pa.uint64(), **group, self.embedding: Kind.VECTOR}
 
     @property

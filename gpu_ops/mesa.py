@@ -88,7 +88,7 @@ class Mesa(FitOp, Telling):
             "uid": pa.int64(),
             "key": pa.uint64(),
             self.embedding: Kind.VECTOR,
-            self.label: Kind.ANY,
+            self.label: Kind.LABEL,
             **told,
         }
 

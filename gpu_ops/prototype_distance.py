@@ -39,7 +39,7 @@ class PrototypeDistance(FoldOp):
 
     @property
     def reads(self) -> Reads:
-        return {"uid": pa.int64(), self.embedding: Kind.VECTOR, self.label: Kind.ANY}
+        return {"uid": pa.int64(), self.embedding: Kind.VECTOR, self.label: Kind.LABEL}
 
     @property
     def adds(self) -> Adds:

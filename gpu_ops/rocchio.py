@@ -68,7 +68,7 @@ class Rocchio(FoldOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        return {"uid": pa.int64(), self.embedding: Kind.VECTOR, self.judged: Kind.ANY}
+        return {"uid": pa.int64(), self.embedding: Kind.VECTOR, self.judged: Kind.LABEL}
 
     @property
     def adds(self) -> Adds:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from operators.contract import TEXT, Adds, Columns, FilePath, MapOp, Reads, Uses
+from operators.contract import TEXT, Adds, Checking, Columns, FilePath, MapOp, Reads, Uses
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class TokenCount(MapOp):
+class TokenCount(MapOp, Checking):
     """Adds `tokens` (int64): how many tokens a text has, special tokens (BOS, EOS) not counted; a null has 0.
 
     The same count as `lm_loss.tokens`, without running a model. Bytes that are no UTF-8 are read as U+FFFD,
@@ -42,6 +42,9 @@ class TokenCount(MapOp):
     @property
     def adds(self) -> Adds:
         return {"tokens": pa.int64()}
+
+    def check(self) -> None:
+        _tokenizer(self.tokenizer)
 
     def columns(self, batch: pa.RecordBatch, uses: Uses) -> Columns:
         from gpu_ops.kernels.tokens import count_tokens, strings

@@ -56,7 +56,7 @@ class AdaptiveThreshold(FoldOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        return {self.confidence: Kind.NUMBER, self.predicted: Kind.ANY}
+        return {self.confidence: Kind.NUMBER, self.predicted: Kind.LABEL}
 
     @property
     def adds(self) -> Adds:

@@ -30,6 +30,7 @@ class Kind(Enum):
     ORDERED = "a number, a date, a time or a string"
     VECTOR = "a list of floats"
     INTEGERS = "a list of integers"
+    LABEL = "a string, an integer or a boolean"
     ANY = "any type"
 
 
@@ -84,6 +85,14 @@ class Telling(ABC):
     @abstractmethod
     def tell(self, state: Artifact) -> str:
         """Lines for the end of the run and the report: a function of the fields and the artifact alone."""
+
+
+class Checking(ABC):
+    """Mixed into operators that can tell in the plan whether a file that they name will do."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """ValueError or OSError that says which file is wrong and what to give instead."""
 
 
 class ColumnOp(Operator):

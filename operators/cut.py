@@ -104,7 +104,7 @@ class Cut(LoopOp):
 
     @property
     def reads(self) -> Reads:
-        extra = {self.group: Kind.ANY} if self.group else {}
+        extra = {self.group: Kind.LABEL} if self.group else {}
         return {self.by: pa.uint64(), "uid": pa.int64(), **extra}
 
     @property

@@ -80,7 +80,7 @@ class CutHistogram(FoldOp):
 
     @property
     def reads(self) -> Reads:
-        extra = {name: kind for name, kind in ((self.weight, Kind.INTEGER), (self.group, Kind.ANY)) if name}
+        extra = {name: kind for name, kind in ((self.weight, Kind.INTEGER), (self.group, Kind.LABEL)) if name}
         return {self.by: pa.uint64(), "uid": pa.int64(), **extra}
 
     @property

@@ -72,7 +72,7 @@ class EffectiveSize(FoldOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        extra = {self.group: Kind.ANY} if self.group else {}
+        extra = {self.group: Kind.LABEL} if self.group else {}
         return {**score_reads(self.score, self.score_is, "drop"), **extra}
 
     @property

@@ -28,7 +28,7 @@ class ImportanceThreshold(FoldOp):
 
     @property
     def reads(self) -> Reads:
-        extra = {self.group: Kind.ANY} if self.group else {}
+        extra = {self.group: Kind.LABEL} if self.group else {}
         return {_PRIORITY: pa.uint64(), _WITHIN: pa.bool_(), **extra}
 
     @property

@@ -51,7 +51,7 @@ class ImportanceWeight(MapOp):
     @property
     def reads(self) -> Reads:
         extra: dict[str, pa.DataType | Kind] = {_WHY: DROP} if self.why else {}
-        extra |= {self.group: Kind.ANY} if self.group else {}
+        extra |= {self.group: Kind.LABEL} if self.group else {}
         return {**score_reads(self.score, self.score_is, "drop"), _WITHIN: pa.bool_(), **extra}
 
     @property

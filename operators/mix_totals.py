@@ -49,7 +49,7 @@ class MixTotals(FoldOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        return {self.group: Kind.ANY, **({self.weight: Kind.INTEGER} if self.weight else {})}
+        return {self.group: Kind.LABEL, **({self.weight: Kind.INTEGER} if self.weight else {})}
 
     @property
     def adds(self) -> Adds:

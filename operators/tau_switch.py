@@ -27,7 +27,7 @@ class TauSwitch(MapOp):
 
     @property
     def reads(self) -> Reads:
-        return {_WEIGHT: pa.float64(), **({self.group: Kind.ANY} if self.group else {})}
+        return {_WEIGHT: pa.float64(), **({self.group: Kind.LABEL} if self.group else {})}
 
     @property
     def adds(self) -> Adds:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from operators import contract
 from operators.contract import ColumnOp, Operator
 from pipeline.errors import ConfigError
-from pipeline.fields import Problem, problems_of, whole_counts
+from pipeline.fields import Problem, booleans, problems_of, whole_counts
 from pipeline.suggest import did_you_mean
 
 FLOORS = ("operators", "gpu_ops")
@@ -89,6 +89,8 @@ class OpSpec:
             if key in _BUILT:
                 return _BUILT[key], []
             model = self.cls()
+            if wrong := booleans(model, fields, self.name):
+                return None, wrong
             try:
                 operator = model.model_validate(whole_counts(model, fields))
             except ValidationError as error:
@@ -115,6 +117,8 @@ def find(op: str, base: Path) -> OpSpec:
 
 
 def _find_file(path: Path) -> OpSpec:
+    if not str(path).isprintable():
+        raise ConfigError(f"{str(path)!r} cannot name an operator file")
     try:
         source = path.read_text("utf-8")
     except OSError as error:
@@ -169,7 +173,7 @@ def _user_module(spec: OpSpec) -> ModuleType:
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that exits must not end tamis, least of all well
         del sys.modules[name]
         line = _line_in(error, path)
         raise ConfigError(f"{shown}:{line}: loading failed: {type(error).__name__}: {error}") from error

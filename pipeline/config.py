@@ -84,7 +84,8 @@ def parse_config(text: str, file: Path, sets: Sequence[str] = ()) -> Config:
     """The config of this text, as if it stood in that file. Raises as load_config."""
     document = read(text, str(file))
     if not isinstance(document.value, dict):
-        raise ConfigError(f"{file}:1: a config is a mapping with the keys {', '.join(SECTIONS)}")
+        given = "nothing" if document.value is None else f"a {type(document.value).__name__}"
+        raise ConfigError(f"{file}:1: a config is a mapping with the keys {', '.join(SECTIONS)}, not {given}")
     for argument in sets:
         apply_set(document, argument)
     parts = ConfigReader(document, file.parent).parts()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.catalog import OpSpec, find
 from pipeline.engine import Resources
 from pipeline.errors import ConfigError
-from pipeline.fields import known_fields, problems_of, whole_counts
+from pipeline.fields import booleans, known_fields, problems_of, whole_counts
 from pipeline.graph_order import graph_problems
 from pipeline.sections import (
     ARMS,
@@ -67,6 +67,10 @@ class ConfigReader:
         if not isinstance(value, dict):
             keys = ", ".join(known_fields(model))
             self.problem(path, f"{owner} is a mapping with the keys {keys}, not {value!r}")
+            return None
+        for problem in (wrong := booleans(model, value, owner)):
+            self.problem((*path, *problem.where), problem.text)
+        if wrong:
             return None
         try:
             return model.model_validate(whole_counts(model, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -200,7 +201,12 @@ def placed(folder: str, name: str) -> Iterator[str]:
     fs, root = fsspec.core.url_to_fs(folder)
     local = "://" not in folder
     where = root if local else tempfile.gettempdir()
-    os.makedirs(where, exist_ok=True)
+    try:
+        os.makedirs(where, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigError(f"{where} cannot be made: {error.strerror}; export to another folder") from error
     temporary = f"{where}/.{name}.{uuid.uuid4().hex}"
     try:
         yield temporary

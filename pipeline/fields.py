@@ -106,6 +106,25 @@ def _count(text: str) -> int | str:
         return text
 
 
+def booleans(model: type[BaseModel], fields: Mapping[str, Any], owner: str) -> list[Problem]:
+    """Fields that take numbers and were given true or false, which pydantic would read as 1 and 0."""
+    known = known_fields(model)
+    return [
+        Problem(
+            (name,),
+            f"{owner}: {name} = {str(value).lower()}: a number is wanted, not true or false; "
+            f"{name} is {field_text(known[name])}{_meaning(known[name])}",
+        )
+        for name, value in fields.items()
+        if isinstance(value, bool) and name in known and _only_numbers(known[name].annotation)
+    ]
+
+
+def _only_numbers(annotation: Any) -> bool:
+    members = set(alternatives(annotation))
+    return bool(members & {int, float}) and not members & {bool, str, Any, object}
+
+
 def problems_of(error: ValidationError, model: type[BaseModel], owner: str) -> list[Problem]:
     """A pydantic error as problems that name the field, the value, what it takes and what it means."""
     found: dict[tuple[str | int, ...], Problem] = {}

@@ -9,6 +9,8 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
+from pipeline.errors import DataError
+
 MIB = 1 << 20
 
 
@@ -49,6 +51,26 @@ def open_stream(path: str, compression: str | None) -> pa.NativeFile:
     if compression is None:
         return raw
     return pa.CompressedInputStream(raw, compression)
+
+
+SIGNS = {
+    b"\x1f\x8b": "gzip; name it with .gz at the end",
+    b"\x28\xb5\x2f\xfd": "zstd; name it with .zst at the end",
+    b"PAR1": "Parquet; name it .parquet",
+    b"ARROW1": "Arrow; name it .arrow",
+    b"BZh": "bzip2; write it as gzip or zstd",
+    b"\xfd7zXZ": "xz; write it as gzip or zstd",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"\xff\xfe": "UTF-16; convert it to UTF-8",
+    b"\xfe\xff": "UTF-16; convert it to UTF-8",
+}
+
+
+def refuse_foreign(path: str, head: bytes) -> None:
+    """DataError where the first bytes of what should be lines of text are those of something else."""
+    for sign, what in SIGNS.items():
+        if head.startswith(sign):
+            raise DataError(f"{path}:1: not lines of text but {what}")
 
 
 class Footer:

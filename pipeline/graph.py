@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from operators.contract import (
     CUTS,
+    Checking,
     ColumnOp,
     Kind,
     LoopOp,
@@ -163,6 +164,11 @@ class Graph:
         self, node: Wish, spec: OpSpec, op: ColumnOp, scope: Scope, face: bool, data: str = MAIN
     ) -> Node:
         """A node with its columns found, its rows known and its key made."""
+        if isinstance(op, Checking):
+            try:
+                op.check()
+            except (ValueError, OSError, ImportError) as error:
+                raise ConfigError(f"{scope.where}: {node.name} ({node.op}): {error}") from error
         alive = self._alive(node, scope, data)
         reads = {
             name: self._column(name, kind, node.name, scope, data)

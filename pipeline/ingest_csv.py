@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import pyarrow as pa
@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from pipeline.errors import DataError
-from pipeline.files import MIB, open_stream
+from pipeline.files import MIB, open_stream, refuse_foreign
 from pipeline.unify import TEXT, arrow_type
 
 if TYPE_CHECKING:
     from pipeline.ingest import ConvertTask
 
 BLOCK_BYTES = 64 * MIB  # also the longest row
+LAST = "\x1a\x1atamis:end\x1a\x1a"
 # Without leading zeros: 007 is a name, not a number. Among floats integers must be exact as one.
 INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 FLOAT = (
@@ -53,6 +54,7 @@ def _header(task: ConvertTask) -> list[str] | None:
     """The names of the columns; None for an empty file."""
     with open_stream(task.path, task.compression) as stream:
         head = stream.read(BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf")
+    refuse_foreign(task.path, head)
     text = head.decode(errors="surrogateescape")
     names = next(
         (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=task.delimiter) if row), None
@@ -60,17 +62,23 @@ def _header(task: ConvertTask) -> list[str] | None:
     for name in names or []:
         if not name or not name.isprintable() or (names or []).count(name) > 1:
             raise DataError(
-                f"{task.path}:1: the header has {'two columns' if name else 'a column without a name'}"
-                f"{f' named {name!r}' if name else ''}; give every column a name of its own"
+                f"{task.path}:1: the header has {_what(name, names or [])}; give every column its own name"
             )
     return names
+
+
+def _what(name: str, names: list[str]) -> str:
+    if not name:
+        return "a column without a name"
+    shown = ascii(name if len(name) <= 60 else f"{name[:60]}...")
+    return f"two columns named {shown}" if names.count(name) > 1 else f"a column named {shown}"
 
 
 def _strings(task: ConvertTask, names: list[str]) -> Iterator[pa.RecordBatch]:
     with (
         open_stream(task.path, task.compression) as stream,
         pv.open_csv(
-            stream,
+            pa.PythonFile(_WithLast(stream, _last_row(task, names)), mode="r"),
             read_options=pv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
             parse_options=pv.ParseOptions(delimiter=task.delimiter, newlines_in_values=True),
             convert_options=pv.ConvertOptions(
@@ -82,7 +90,52 @@ def _strings(task: ConvertTask, names: list[str]) -> Iterator[pa.RecordBatch]:
             ),
         ) as reader,
     ):
-        yield from reader
+        yield from _ended(task, reader)
+
+
+def _last_row(task: ConvertTask, names: list[str]) -> bytes:
+    return b"\n" + task.delimiter.join([LAST] * len(names)).encode() + b"\n"
+
+
+class _WithLast(io.RawIOBase):
+    """A stream with one more row after its end: to Arrow a quote that is never closed is a field that goes to
+    the end of the file, with all the rows in it, and then the last row goes under, too."""
+
+    def __init__(self, stream: pa.NativeFile, last: bytes) -> None:
+        self.stream, self.last = stream, last
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size if size >= 0 else None)
+        if not data:
+            data, self.last = self.last, b""
+        return bytes(data)
+
+
+def _ended(task: ConvertTask, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches without the row that marks the end; DataError where some quote has swallowed it."""
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if batch.num_rows:
+            if held is not None:
+                yield held
+            held = batch
+    if held is None or any(column[-1].as_py() != LAST for column in held.columns):
+        raise DataError(
+            f"{task.path}:{_open_quote(task)}: a quote is opened in the row that begins here and never "
+            f"closed: all that follows would be one field; close it, or double it where it is text"
+        )
+    yield held.slice(0, held.num_rows - 1)
+
+
+def _open_quote(task: ConvertTask) -> int:
+    """The line where the last row begins, as far as the standard library sees it."""
+    line = 1
+    for line, _ in _scan(task):  # noqa: B007
+        pass
+    return line
 
 
 def _typed(task: ConvertTask, name: str, column: pa.Array, known: pa.Schema, rows: int) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from pipeline.errors import DataError
-from pipeline.files import MIB, open_stream
+from pipeline.files import MIB, open_stream, refuse_foreign
 from pipeline.unify import TEXT, arrow_type, merge, normal
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES, LONGEST_LINE = 16 * MIB, 1 << 30
 _FIX = "fix or remove the line (one JSON object a line)"
+MOST_NESTED = 40  # Parquet counts two levels for each of lists, and 100 is its limit
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NULL = re.compile(rb"(?m)^[ \t\r]*null[ \t\r]*$")
 Types = dict[str, pa.DataType]
 
 
@@ -35,7 +39,10 @@ def json_blocks(task: ConvertTask, known: Callable[[], pa.Schema]) -> Iterator[p
     lines = Lines(task.path, text | declared, strings, known)
     with open_stream(task.path, task.compression) as stream:
         for first, block in _line_blocks(task.path, stream):
+            if first == 1:
+                refuse_foreign(task.path, block)
             _check_utf8(task.path, block, first)
+            _check_nesting(task.path, block, first)
             if block.strip():
                 yield lines.table(first, block)
 
@@ -171,6 +178,35 @@ def _check_utf8(path: str, block: bytes, first_line: int) -> None:
             raise DataError(
                 f"{path}:{line}: invalid UTF-8 ({error.reason}) near {near!r}; convert the file to UTF-8"
             ) from None
+
+
+def _check_nesting(path: str, block: bytes, first_line: int) -> None:
+    """DataError for a line nested deeper than any reader's stack should be asked for: Arrow's would end the
+    process. Also for a line that is `null`, which Arrow takes for an object."""
+    data = np.frombuffer(block, np.uint8)
+    opens = np.flatnonzero((data | 32) == ord("{"))  # [ and {
+    if len(opens) > MOST_NESTED:
+        ends = np.append(np.flatnonzero(data == ord("\n")), len(block))
+        lines = np.searchsorted(ends, opens)
+        many = lines[MOST_NESTED:][lines[MOST_NESTED:] == lines[:-MOST_NESTED]]
+        for line in np.unique(many).tolist():
+            start, end = (int(ends[line - 1]) + 1 if line else 0), int(ends[line])
+            if _depth(block[start:end]) > MOST_NESTED:
+                text = _short(block[start : start + 400])
+                raise DataError(
+                    f"{path}:{first_line + line}: nested more than {MOST_NESTED} deep: {text}; "
+                    f"flatten or remove it, or keep such a column as a text (JSON in a string)"
+                )
+    for null in _NULL.finditer(block) if b"null" in block else ():
+        line = first_line + block.count(b"\n", 0, null.start())
+        raise DataError(f"{path}:{line}: a line must be one JSON object, this is null; {_FIX}")
+
+
+def _depth(line: bytes) -> int:
+    """How deep a line of JSON is nested, brackets in strings not counted."""
+    bare = np.frombuffer(_STRING.sub(b"", line), np.uint8) | 32
+    steps = (bare == ord("{")).astype(np.int64) - (bare == ord("}"))
+    return int(np.cumsum(steps).max(initial=0))
 
 
 def _read(block: bytes, explicit: Types) -> pa.Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, TamisError
 from pipeline.files import filesystem, fingerprint, is_remote, open_random
 
 FORMATS = {
@@ -24,6 +24,7 @@ FORMATS = {
     ".tsv": "csv",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+UNREAD = (".bz2", ".xz", ".lz4", ".lzma", ".br", ".snappy", ".sz", ".zip", ".7z", ".z")
 CONVERTED = ("jsonl", "csv", "arrow-stream")
 
 
@@ -65,6 +66,7 @@ def list_files(label: str, paths: tuple[str, ...], base: Path, format: str) -> l
         chosen = [(entry, kind) for entry, kind in named if kind is not None]
         if not chosen:
             raise ConfigError(_nothing(label, pattern, full, len(entries)))
+        _refuse_unread(label, [entry for entry, kind in named if kind is None])
         for entry, kind in chosen:
             found.setdefault(entry.path, (entry, kind))
     return list(found.values())
@@ -73,7 +75,20 @@ def list_files(label: str, paths: tuple[str, ...], base: Path, format: str) -> l
 def _nothing(label: str, pattern: str, full: str, others: int) -> str:
     if others:
         return f"{label}: {pattern}: {others} files, none with a known ending ({', '.join(FORMATS)}); " + _HOW
+    if not is_remote(full) and os.path.isdir(full):
+        return f"{label}: {pattern}: the folder {full} holds no files"
     return f"{label}: {pattern}: no such file ({full}); paths are relative to the config file's folder"
+
+
+def _refuse_unread(label: str, entries: list[Entry]) -> None:
+    """ConfigError for data of a folder that would be passed over only because of how they are packed."""
+    for entry in entries:
+        stem, ending = os.path.splitext(entry.path.lower())
+        if ending in (*COMPRESSIONS, *UNREAD) and os.path.splitext(stem)[1] in FORMATS:
+            raise ConfigError(
+                f"{label}: {entry.path}: packed in a way that is not read; unpack it, pack JSONL or CSV "
+                f"with gzip or zstd, or move it out of the folder"
+            )
 
 
 _HOW = "say what they are with `format:` (parquet, arrow, jsonl or csv)"
@@ -81,31 +96,60 @@ _HOW = "say what they are with `format:` (parquet, arrow, jsonl or csv)"
 
 def _expand(full: str) -> tuple[list[Entry], bool]:
     """The files of a file name, a folder (recursively) or a glob; whether they were named one by one."""
-    fs, inner = filesystem(full)
-    fs.invalidate_cache()
+    if "\0" in full:
+        raise ConfigError(f"{full!r} names no file")
     try:
+        fs, inner = filesystem(full)
+        fs.invalidate_cache()
         if fs.isfile(inner):
             found = {inner: fs.info(inner)}
         elif fs.isdir(inner):
+            _readable(full)
             return _entries(fs, full, fs.find(inner, detail=True), inner.rstrip("/") + "/"), False
         else:
             found = fs.glob(inner, detail=True) if any(c in inner for c in "*?[") else {}
+        return _entries(fs, full, found, ""), True
     except FileNotFoundError:
-        found = {}
+        return [], True
     except PermissionError as error:
         raise ConfigError(
             f"{full} cannot be listed: {error}; check the permissions or credentials"
         ) from error
-    return _entries(fs, full, found, ""), True
+    except TamisError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            f"{full} cannot be listed: {why}; check the URL, the network, credentials"
+        ) from error
+
+
+def _readable(folder: str) -> None:
+    """PermissionError for a folder that cannot be listed: fsspec would take it for an empty one."""
+    if not is_remote(folder):
+        for where, folders, _ in os.walk(folder, onerror=_raise):
+            folders[:] = [name for name in folders if name[0] not in "._"]
+            for name in folders:
+                if os.path.islink(path := os.path.join(where, name)):
+                    raise ConfigError(
+                        f"{path} links to a folder, and links are not followed inside a folder; "
+                        f"name it in `path` too, or remove it"
+                    )
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _entries(fs: Any, full: str, found: dict[str, dict[str, Any]], folder: str) -> list[Entry]:
     """Sorted entries; within a folder without what is hidden (a name that begins with . or _)."""
     entries = []
     for path, info in sorted(found.items()):
-        if info.get("type") not in ("file", "link") or (info.get("type") == "link" and fs.isdir(path)):
-            continue
         if folder and any(name[0] in "._" for name in path.removeprefix(folder).split("/") if name):
+            continue
+        if info.get("islink") and not fs.exists(path):
+            raise ConfigError(f"{path} is a link to nothing; mend or remove it")
+        if info.get("type") not in ("file", "link") or (info.get("type") == "link" and fs.isdir(path)):
             continue
         etag = info.get("ETag") or info.get("etag")
         where = fs.unstrip_protocol(path) if is_remote(full) else path

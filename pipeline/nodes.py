@@ -147,6 +147,9 @@ def fits(have: pa.DataType, want: pa.DataType | Kind) -> bool:
     match want:
         case Kind.ANY:
             return True
+        case Kind.LABEL:
+            plain = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
+            return any(one(have) for one in plain) or have in (pa.string(), pa.large_string())
         case Kind.INTEGER:
             return bool(pa.types.is_integer(have))
         case Kind.NUMBER:

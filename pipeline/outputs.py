@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+from fsspec.utils import glob_translate
 
 from pipeline.config import Config, TrainSection
 from pipeline.errors import ConfigError
 from pipeline.export import check_ours
 from pipeline.graph import Graph
+from pipeline.listing import as_list
 from pipeline.manifest import Manifest
 from pipeline.packed import packing_of
 from pipeline.sections import ARMS
@@ -74,12 +77,31 @@ def check_folders(config: Config, manifests: Mapping[str, Manifest], store: Stor
             inside = next((s for s in sources if os.path.dirname(s) == folder), None)
             if inside is not None:
                 raise ConfigError(f"{where} holds the source file {inside}; export to another folder")
+            if pattern := _matching(config, folder):
+                raise ConfigError(
+                    f"{where}: the next run would take it for a part of the source, as it lies in {pattern}; "
+                    f"export to another folder"
+                )
             if store.is_local and (folder == store.root or folder.startswith(f"{store.root}/")):
                 raise ConfigError(f"{where} lies in the store {store.url}; export to another folder")
             _check_writable(where, folder)
 
 
+def _matching(config: Config, folder: str) -> str | None:
+    """The path of a source that would also name the files of an export in this folder."""
+    file = f"{folder}/part-00000.parquet"
+    for pattern in (path for source in config.sources.values() for path in as_list(source.path)):
+        full = pattern if "://" in pattern else os.path.abspath(config.base / pattern)
+        inside = file.removeprefix(f"{full}/") if file.startswith(f"{full}/") else ""
+        hidden = any(name[0] in "._" for name in inside.split("/") if name)
+        if (inside and not hidden) or re.fullmatch(glob_translate(full), file):
+            return pattern
+    return None
+
+
 def _check_writable(where: str, folder: str) -> None:
+    if "\0" in folder or any(len(os.fsencode(name)) > 255 for name in folder.split("/")):
+        raise ConfigError(f"{where!r}: no folder can be called so; choose another name")
     if "://" not in folder:
         there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
         if not there.is_dir():

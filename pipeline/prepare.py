@@ -39,12 +39,24 @@ Convert = Callable[[list[ConvertTask]], None]
 
 def open_store(config: Config, options: RunOptions) -> Store:
     """The store of the options, the config, or `.tamis` beside the config."""
-    url = options.store or config.store
-    if url is None:
+    given = options.store or config.store
+    where = "--store" if options.store else f"{config.where('store')}: store"
+    if given is None:
         return Store(str(config.base.resolve() / ".tamis"))
-    if "://" in url or options.store is not None:
-        return Store(url if "://" in url else str(Path(url).resolve()))
-    return Store(str((config.base / url).resolve()))
+    if "://" in given:
+        try:
+            return Store(given)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                f"{where} {given}: {error}; give a folder or a URL that fsspec knows"
+            ) from error
+    if "\0" in given:
+        raise ConfigError(f"{where} {given!r} names no folder")
+    folder = Path(given if options.store else config.base / given).resolve()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{where} {given}: {there} is a file, not a folder; name another folder")
+    return Store(str(folder))
 
 
 def manifests(config: Config, store: Store, options: RunOptions, convert: Convert) -> dict[str, Manifest]:
@@ -62,7 +74,13 @@ def _main(config: Config, store: Store, options: RunOptions, convert: Convert) -
         inventory = take_inventory(config.sources, config.base, store)
     name = source_name(config)
     previous = None if options.accept_source else latest(store, name)
-    return inventory.manifest(store, previous)
+    made = inventory.manifest(store, previous)
+    if not made.rows:
+        names = ", ".join(file.name for file in made.files[:5]) + (", ..." if len(made.files) > 5 else "")
+        raise DataError(
+            f"the source has no documents: there are no rows in {names}; check `path` and the files"
+        )
+    return made
 
 
 def source_name(config: Config) -> str:

@@ -103,6 +103,7 @@ class Run:
         found = self._books(engine, manifest)
         found |= {"exports": exports, "train": self._train(engine)}
         self._close(found, engine)
+        self._refuse_nothing(found)
         return found
 
     def _converter(self, engine: Engine) -> Any:
@@ -123,6 +124,25 @@ class Run:
                 hint = did_you_mean(name, (n.name for n in self.config.nodes))
                 raise ConfigError(f"--allow {name}: no node of that name{hint}")
         return self.options.allow
+
+    def _refuse_nothing(self, found: Mapping[str, Any]) -> None:
+        """TooMuchDropped, when all is written, where an export has no document: a job that goes on with it
+        would not notice."""
+        nodes = {node["name"]: node for node in found["nodes"]}
+        for export in found["exports"]:
+            if export["rows"] or ALL in self._allowed():
+                continue
+            emptied = [n for n in nodes.values() if n["rows_in"] and not n["rows_out"]]
+            node = emptied[0] if emptied else {"name": export["node"], "dropped": {}, "rows_in": 0}
+            if node["name"] in self._allowed():
+                continue
+            why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(node["dropped"].items()))
+            raise TooMuchDropped(
+                f"no document is left for {export['path']}: {node['name']} dropped all {node['rows_in']:,} "
+                f"it got ({why}); the report and `tamis why` say more: if that is right, run again with "
+                f"--allow {node['name']}; if not, change the node or its input",
+                node["name"],
+            )
 
     def _device(self) -> str:
         return self.options.device

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-import pyarrow as pa
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -19,7 +18,9 @@ from pydantic import (
 from pipeline.allotment import FLOOR
 from pipeline.catalog import OpSpec
 from pipeline.engine import Resources
+from pipeline.errors import ConfigError
 from pipeline.sizes import parse_bytes
+from pipeline.unify import arrow_type
 
 NAME = r"[a-z][a-z0-9_]*"
 RESERVED = ("source", "last")
@@ -93,10 +94,10 @@ class SourceConfig(Section):
     def _arrow_types(cls, types: dict[str, str] | None) -> dict[str, str] | None:
         for column, name in (types or {}).items():
             try:
-                pa.type_for_alias(name)
-            except ValueError:
+                arrow_type(name)
+            except ConfigError:
                 raise ValueError(
-                    f"{column}: {name!r} is no Arrow type; such are string, int64, float"
+                    f"{column}: {name!r} is no Arrow type; such are string, int64, float, list<string>"
                 ) from None
         return types
 
@@ -111,7 +112,7 @@ class ResourcesSection(Section):
 
     workers: int | None = Field(None, ge=1)
     """Model copies or tasks at a time."""
-    gpus: float = Field(0.0, ge=0)
+    gpus: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Devices, or a share of one, for each worker."""
     batch: int | None = Field(None, ge=1)
     """Rows that the operator gets at once."""

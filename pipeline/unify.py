@@ -103,12 +103,16 @@ def seen_schema(label: str, settings: Settings, file: str, schema: pa.Schema) ->
     if settings.text:
         _check_text(label, settings.text, file, types[settings.text])
         types[settings.text] = TEXT
-    if settings.id and not (types[settings.id] == TEXT or pa.types.is_integer(types[settings.id])):
+    if settings.id and not (types[settings.id] == TEXT or _int_or_null(types[settings.id])):
         raise ConfigError(
             f"{file}: column {settings.id!r}, the id of {label}, is {types[settings.id]}; an id is a string "
             f"or an integer: name another with `id:`, or cast it with `schema: {{{settings.id}: string}}`"
         )
     return pa.schema([pa.field(seen, types[name]) for seen, name in seen_names(settings, types).items()])
+
+
+def _int_or_null(dtype: pa.DataType) -> bool:
+    return pa.types.is_integer(dtype) or pa.types.is_null(dtype)  # null: no rows, or none with an id
 
 
 def _check_text(label: str, name: str, file: str, dtype: pa.DataType) -> None:

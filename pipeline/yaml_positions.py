@@ -76,6 +76,8 @@ def _line_order(problem: str) -> tuple[bool, int]:
 
 def read_file(file: pathlib.Path, what: str) -> str:
     """The text of a YAML file. ConfigError where it cannot be read; `what`: should be given instead."""
+    if "\0" in str(file):
+        raise ConfigError(f"{str(file)!r} names no file; give the path of {what}")
     try:
         return file.read_text("utf-8")
     except OSError as error:

@@ -118,12 +118,12 @@ class ThinOp(FitOp, Telling):
 
     @property
     def reads(self) -> Reads:
-        part: Reads = {self.partition: Kind.ANY} if self.partition else {}
+        part: Reads = {self.partition: Kind.LABEL} if self.partition else {}
         return {
             "uid": pa.int64(),
             "key": pa.uint64(),
             self.embedding: Kind.VECTOR,
-            self.label: Kind.ANY,
+            self.label: Kind.LABEL,
             **part,
         }
 
