@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,15 @@ def open_store(config: Config, options: RunOptions) -> Store:
     if not there.is_dir():
         raise ConfigError(f"{where} {given}: {there} is a file, not a folder; name another folder")
     return Store(str(folder))
+
+
+def check_writable(store: Store) -> None:
+    """ConfigError where a run could not put its first file into a local store."""
+    if store.is_local:
+        folder = Path(store.root)
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(f"the store {store.url}: {there} cannot be written; give another with --store")
 
 
 def manifests(config: Config, store: Store, options: RunOptions, convert: Convert) -> dict[str, Manifest]:

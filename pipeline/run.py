@@ -34,7 +34,7 @@ from pipeline.nodes import MAIN, Node
 from pipeline.ordered import chunk_bytes
 from pipeline.outputs import check_folders, check_outputs, folder_of
 from pipeline.packed import Packing, packing_of, told
-from pipeline.prepare import RunOptions, manifests, open_store, save
+from pipeline.prepare import RunOptions, check_writable, manifests, open_store, save
 from pipeline.redact import brief
 from pipeline.runlog import event
 from pipeline.samples import with_texts
@@ -61,6 +61,7 @@ class Run:
         self.began = time.time()
         self.cpu_began = time.process_time()
         self.store = open_store(config, options)
+        check_writable(self.store)
         self.store.sweep()
         self.redact = config.redact or options.redact
         about = {
