@@ -22,6 +22,14 @@ GROUPS = (
 )
 NODES = "nodes: {exact: {op: exact_dedup}}\n"
 EXPORT = "export: {path: out, dropped: gone}\n"
+BIG = (
+    ("a row of 200 MB in JSON Lines or Parquet", "read"),
+    ("a row of more than 64 MiB in CSV", "exit 3, by `run`"),
+    ("100,000 files of one row", "planned"),
+    ("a file that may not be read", "exit 3, by `plan`"),
+    ("a folder that may not be listed", "exit 2, by `plan`"),
+    ("a store or an export that may not be written", "exit 2, by `run`"),
+)
 Content = bytes | str | pa.Table
 
 
@@ -94,6 +102,14 @@ def page(kinds: list[Kind]) -> str:
         for kind in kinds:
             if kind.group == group:
                 lines.append(f"| {_cell(kind.what)} | {_gets(kind)} | {_cell(_says(kind))} |")
+    lines += [
+        "",
+        "## Big, and not readable (`test_big_input.py`)",
+        "",
+        "| input | what it gets |",
+        "|---|---|",
+    ]
+    lines += [f"| {what} | {gets} |" for what, gets in BIG]
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ _ODD = [INF, NAN, -INF, None, 1.0, 2.0, 3.0, 4.0]
 _CLASSES = ["once", *["x", "y"] * 3, "x"]
 _VECTORS = [[float(i), 1.0] for i in range(8)]
 _TABLE = docs(8, s=_ODD, c=_CLASSES, v=_VECTORS, b=[True, False] * 4)
+STORIES = Path(__file__).resolve().parents[2] / "configs/quickstart/stories260K"
 _MODEL = {"m/notes.txt": "x"}
 
 
@@ -63,5 +65,6 @@ KINDS = [
     _model("a folder for a tokenizer file", 2, ("c.yaml:2: a (token_count): no tokenizer", "(not its folder)"), "{op: token_count, tokenizer: .}"),
     _model("a model folder that is not there", 2, ("c.yaml:2: a.model: no such model folder: {folder}/nope",), "{op: lm_loss, model: ./nope}"),
     _model("a model folder without a model", 2, ("model folder '{folder}/m' does not load: config.json is missing", "It holds notes.txt"), "{op: lm_loss, model: ./m}", by="run", files=_MODEL),
+    _model("a text longer than the model's context; no pad token in the model's config", 0, (), f"{{op: lm_loss, model: {STORIES}, max_tokens: 512}}", table=docs(2, text=["once upon a time " * 2000, "short"]), rows={"in": 2, "kept": 2}, then="scored on its first tokens (`max_tokens`); nothing is padded into a score"),
     _model("a model whose config is broken", 2, ("model folder '{folder}/m' does not load",), "{op: lm_loss, model: ./m}", by="run", files={"m/config.json": "{", "m/tokenizer.json": "{}"}),
 ]  # fmt: skip
