@@ -85,7 +85,7 @@ def test_a_text_column_has_its_own_name_too(tmp_path: Path) -> None:
         export: {path: out, dropped: gone}
         """,
     )
-    go(config)
+    go(config, allow=("all",))
     assert list(dropped(tmp_path)) == ["doc-0"]
 
 
