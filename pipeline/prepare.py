@@ -11,6 +11,7 @@ from operators.contract import Operator, Recipe
 from pipeline.config import Config, SourceConfig
 from pipeline.errors import ConfigError, DataError
 from pipeline.graph import Graph
+from pipeline.guard import ALL
 from pipeline.ingest import ConvertTask
 from pipeline.manifest import Inventory, Manifest, take_inventory
 from pipeline.nodes import MAIN
@@ -85,10 +86,11 @@ def _main(config: Config, store: Store, options: RunOptions, convert: Convert) -
     name = source_name(config)
     previous = None if options.accept_source else latest(store, name)
     made = inventory.manifest(store, previous)
-    if not made.rows:
+    if not made.rows and ALL not in options.allow:
         names = ", ".join(file.name for file in made.files[:5]) + (", ..." if len(made.files) > 5 else "")
         raise DataError(
-            f"the source has no documents: there are no rows in {names}; check `path` and the files"
+            f"the source has no documents: there are no rows in {names}; check `path` and the files, "
+            f"or go on with --allow all"
         )
     return made
 

@@ -134,15 +134,18 @@ class Run:
             if export["rows"] or ALL in self._allowed():
                 continue
             emptied = [n for n in nodes.values() if n["rows_in"] and not n["rows_out"]]
-            node = emptied[0] if emptied else {"name": export["node"], "dropped": {}, "rows_in": 0}
-            if node["name"] in self._allowed():
+            name = emptied[0]["name"] if emptied else export["node"]
+            if name in self._allowed():
                 continue
-            why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(node["dropped"].items()))
+            why = f"what {name} leaves has no text to write"
+            if emptied:
+                reasons = sorted(emptied[0]["dropped"].items())
+                why = f"{name} dropped all {emptied[0]['rows_in']:,} it got "
+                why += f"({', '.join(f'{reason} {count:,}' for reason, count in reasons)})"
             raise TooMuchDropped(
-                f"no document is left for {export['path']}: {node['name']} dropped all {node['rows_in']:,} "
-                f"it got ({why}); the report and `tamis why` say more: if that is right, run again with "
-                f"--allow {node['name']}; if not, change the node or its input",
-                node["name"],
+                f"no document is left for {export['path']}: {why}; the report and `tamis why` say more: if "
+                f"that is right, run again with --allow {name}; if not, change the node or its input",
+                name,
             )
 
     def _device(self) -> str:

@@ -232,7 +232,8 @@ def test_nothing_to_pack_is_no_file(tmp_path: Path, texts: list[str | None]) -> 
     table = documents(pa.array(texts, pa.string())) if texts else table  # type: ignore[arg-type]
     write_cut(tmp_path / "in", table, files=1)
     text = f"nodes: {{size: {{op: length_filter, min: 0}}}}\nexport: {{path: out, {SETTINGS}}}\n"
-    (export,) = go(write_config(tmp_path, f"source: {{path: in, id: id}}\n{text}"))["exports"]
+    config = write_config(tmp_path, f"source: {{path: in, id: id}}\n{text}")
+    (export,) = go(config, allow=("all",))["exports"]
     assert (export["rows"], export["sequences"], export["padding"]) == (0, 0, 0.0)
     assert export["empty"] == len(texts)
     assert not list((tmp_path / "out").glob("part-*"))
