@@ -134,8 +134,9 @@ class Run:
             if export["rows"] or ALL in self._allowed():
                 continue
             emptied = [n for n in nodes.values() if n["rows_in"] and not n["rows_out"]]
-            name = emptied[0]["name"] if emptied else export["node"]
-            if name in self._allowed():
+            name = (emptied[0]["name"] if emptied else export["node"]).split("/")[0]
+            asked = next((n.max_drop_share for n in self.config.nodes if n.name == name), None)
+            if name in self._allowed() or asked == 1:
                 continue
             why = f"what {name} leaves has no text to write"
             if emptied:
