@@ -185,6 +185,8 @@ def per_shard(few: Figures, many: Figures) -> dict[str, float]:
     return {
         "tasks": more(lambda r: sum(p["tasks"] for p in r["phases"].values())),
         "cpu_s": more(cpu_of),
+        "task_cpu_s": more(lambda r: r["task_cpu_s"])
+        / more(lambda r: sum(p["tasks"] for p in r["phases"].values())),
         "driver_cpu_s": more(lambda r: r["process_cpu_s"]),
         "driver_peak_bytes": more(lambda r: r["driver_peak_bytes"]),
         "driver_requests": more(lambda r: sum(r["driver_asked"].values())),

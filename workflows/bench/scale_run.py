@@ -24,6 +24,7 @@ from pipeline.progress import Progress
 from pipeline.run import Run, RunOptions
 from pipeline.shuffle import Shuffle, home
 from pipeline.store import Store
+from pipeline.tasks import Scan
 from workflows.bench.short_documents import NEAR, PLAIN, fates, truth
 
 KEPT_SHARE = 0.5
@@ -60,6 +61,7 @@ class Counting:
         self.engine, self.name = engine, engine.name
         self.phases: dict[str, Phase] = {}
         self.shuffles: dict[str, dict[str, int]] = {}
+        self.text_passes = 0  # over the source's texts, before the export
 
     @property
     def fetched_bytes(self) -> int:
@@ -75,6 +77,9 @@ class Counting:
         """As the other engine's, counted by the function's name."""
         phase = self.phases.setdefault(f"{fn.__module__}.{fn.__name__}", Phase())
         phase.runs += 1
+        if isinstance(context, Scan):
+            reads = (column for job in context.jobs for column in job.node.reads.values())
+            self.text_passes += any(column.origin == "source" and column.name == "text" for column in reads)
         phase.tasks += len(tasks)
         phase.context_bytes = max(phase.context_bytes, len(pickle.dumps(context)))
         began, cpu = time.perf_counter(), time.process_time()
@@ -110,8 +115,9 @@ def travelled(shuffle: Shuffle) -> dict[str, int]:
     """What a shuffle left in the store before it is swept: messages with their homes, and replies."""
     emit, reply = (Path(shuffle.store.path(f"nodes/{shuffle.node.key}/{part}")) for part in ("emit", "reply"))
     (sent, sent_bytes), (back, back_bytes) = files_of(emit), files_of(reply)
+    messages = sum(json.loads(path.read_text())["rows"] for path in emit.glob("*.json"))
     return {
-        "messages_bytes": sent_bytes, "replies_bytes": back_bytes, "files": sent + back,
+        "messages": messages, "messages_bytes": sent_bytes, "replies_bytes": back_bytes, "files": sent + back,
         "runs": len(shuffle.runs), "reducers": len(shuffle.bounds) - 1,
     }  # fmt: skip
 
@@ -198,6 +204,7 @@ def one_run(
         },
         "phases": {name: vars(phase) for name, phase in counting.phases.items()},
         "shuffles": counting.shuffles,
+        "text_passes": counting.text_passes,
         "driver_asked": dict(asked),
         "driver_peak_bytes": driver_peak,
         "task_peak_bytes": max(node["peak_memory_bytes"] or 0 for node in data["nodes"]),

@@ -1,0 +1,102 @@
+"""What a document, a shard, a task and a pair of files cost, from the figures of `workflows.bench.scale`.
+
+    python -m workflows.bench.scale_constants LOCAL RAY
+
+LOCAL holds slope-local.json and shards-local.json, RAY shards-ray.json (they may be one folder). Writes
+scale_constants.json beside this file, which `workflows.bench.simulate` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workflows.bench.dedup import machine
+
+CONSTANTS = Path(__file__).with_suffix(".json")
+STAGES = {
+    "scans": ("tasks.scan",),
+    "shuffles": ("shuffle.reduce", "shuffle.home"),
+    "folds": ("tasks.merge_states", "tasks.finish_fold"),
+    "export": ("export.partition", "export.merge_file"),
+    "books": ("books.tally", "details.details", "guard.tally"),
+}
+
+Figures = Mapping[str, Any]
+
+
+def phases_cpu(run: Figures, names: Sequence[str]) -> float:
+    """CPU-seconds of the phases of these names."""
+    return float(sum(run["phases"].get(f"pipeline.{name}", {"cpu_s": 0})["cpu_s"] for name in names))
+
+
+def constants(slope: Figures, local: Figures, ray: Figures) -> dict[str, Any]:
+    """The constants, each with its unit in its name."""
+    start, largest = slope["start"], slope["runs"][-1]
+    documents = largest["documents"]
+    few, many = local["runs"]
+    cpu = {
+        stage: (phases_cpu(largest, names) - phases_cpu(start, names)) / documents
+        for stage, names in STAGES.items()
+    }
+    return {
+        "machine": machine(),
+        "documents": documents,
+        "cpu_s_a_document": cpu,
+        "source_bytes_a_document": largest["source_bytes"] / documents,
+        "store_bytes_a_document": largest["store_bytes"] / documents,
+        "export_bytes_a_document": largest["export_bytes"] / documents,
+        "text_passes": many["text_passes"],
+        "shuffles": {
+            name: _shuffle(found, largest) | {"messages_a_document": _messages(many, name)}
+            for name, found in largest["shuffles"].items()
+        },
+        "worker_peak_bytes": ray["runs"][0]["task_peak_bytes"],
+        "cpu_s_a_pair": _a_pair(few, many),
+        "driver_bytes": ray["runs"][0]["driver_peak_bytes"],
+        "a_shard": ray["a_shard"],
+        "start_cpu_s": start["cost"]["cpu_s"],
+    }
+
+
+def _shuffle(found: Figures, run: Figures) -> dict[str, float]:
+    return {
+        "message_bytes_a_document": found["messages_bytes"] / run["documents"],
+        "reply_bytes_a_document": found["replies_bytes"] / run["documents"],
+        "runs_a_shard": found["runs"] / run["shards"],
+    }
+
+
+def _messages(run: Figures, name: str) -> float:
+    return float(run["shuffles"][name]["messages"] / run["documents"])
+
+
+def _a_pair(few: Figures, many: Figures) -> float:
+    """CPU-seconds of a reducer for one more run that it opens and merges, the messages being the same."""
+
+    def pairs(run: Figures) -> float:
+        return float(sum(s["runs"] * s["reducers"] for s in run["shuffles"].values()))
+
+    def more(value: Callable[[Figures], float]) -> float:
+        return value(many) - value(few)
+
+    return max(0.0, more(lambda run: phases_cpu(run, ["shuffle.reduce"])) / more(pairs))
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("local", type=Path)
+    parser.add_argument("ray", type=Path)
+    asked = parser.parse_args(given)
+    files = ("slope-local.json", "shards-local.json")
+    slope, local = (json.loads((asked.local / name).read_text()) for name in files)
+    found = constants(slope, local, json.loads((asked.ray / "shards-ray.json").read_text()))
+    CONSTANTS.write_text(json.dumps(found, indent=1) + "\n")
+    print(CONSTANTS)
+
+
+if __name__ == "__main__":
+    main()
