@@ -107,6 +107,12 @@ def cpu_of(run: Figures) -> float:
     return float(run["cost"]["cpu_s"])
 
 
+def driver_cpu(run: Figures) -> float:
+    """CPU-seconds of the driver: of its process on Ray; on the local engine those outside the engine."""
+    inside = sum(phase["cpu_s"] for phase in run["phases"].values())
+    return float(run["process_cpu_s"] - (0.0 if run["engine"] == "ray" else inside))
+
+
 def slope(study: Study) -> None:
     """One size after the other."""
     asked = study.asked
@@ -187,7 +193,7 @@ def per_shard(few: Figures, many: Figures) -> dict[str, float]:
         "cpu_s": more(cpu_of),
         "task_cpu_s": more(lambda r: r["task_cpu_s"])
         / more(lambda r: sum(p["tasks"] for p in r["phases"].values())),
-        "driver_cpu_s": more(lambda r: r["process_cpu_s"]),
+        "driver_cpu_s": more(driver_cpu),
         "driver_peak_bytes": more(lambda r: r["driver_peak_bytes"]),
         "driver_requests": more(lambda r: sum(r["driver_asked"].values())),
         "context_bytes": more(lambda r: max(p["context_bytes"] for p in r["phases"].values())),

@@ -1,9 +1,10 @@
 """What a document, a shard, a task and a pair of files cost, from the figures of `workflows.bench.scale`.
 
-    python -m workflows.bench.scale_constants LOCAL RAY
+    python -m workflows.bench.scale_constants OUT
 
-LOCAL holds slope-local.json and shards-local.json, RAY shards-ray.json (they may be one folder). Writes
-scale_constants.json beside this file, which `workflows.bench.simulate` reads.
+OUT holds slope-local.json, shards-local.json and, if it was measured, shards-ray.json. Without the last one
+the driver is that of the local engine, which hands tasks to threads: what Ray takes for a task is not in it.
+Writes scale_constants.json beside this file, which `workflows.bench.simulate` reads.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def constants(slope: Figures, local: Figures, ray: Figures) -> dict[str, Any]:
     return {
         "machine": machine(),
         "documents": documents,
+        "driver_of": ray["runs"][0]["engine"],
         "cpu_s_a_document": cpu,
         "source_bytes_a_document": largest["source_bytes"] / documents,
         "store_bytes_a_document": largest["store_bytes"] / documents,
@@ -88,12 +90,11 @@ def _a_pair(few: Figures, many: Figures) -> float:
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("local", type=Path)
-    parser.add_argument("ray", type=Path)
-    asked = parser.parse_args(given)
-    files = ("slope-local.json", "shards-local.json")
-    slope, local = (json.loads((asked.local / name).read_text()) for name in files)
-    found = constants(slope, local, json.loads((asked.ray / "shards-ray.json").read_text()))
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args(given).out
+    slope, local = (json.loads((out / f"{name}-local.json").read_text()) for name in ("slope", "shards"))
+    ray = out / "shards-ray.json"
+    found = constants(slope, local, json.loads(ray.read_text()) if ray.exists() else local)
     CONSTANTS.write_text(json.dumps(found, indent=1) + "\n")
     print(CONSTANTS)
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import resource
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -123,7 +124,8 @@ def travelled(shuffle: Shuffle) -> dict[str, int]:
 
 
 class CountingStore:
-    """Counts what the driver asks a store for, by the method's name."""
+    """Counts what this thread, the driver's, asks a store for, by the method's name. The local engine runs
+    what is one task only in this thread too."""
 
     METHODS = ("read", "exists", "list", "commit", "write", "delete")
 
@@ -134,7 +136,7 @@ class CountingStore:
 
     def _counted(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any) -> Any:
-            self.asked[name] += 1
+            self.asked[name] += threading.current_thread() is threading.main_thread()
             return method(*args)
 
         return counted
@@ -182,7 +184,7 @@ def one_run(
         up = time.perf_counter() - began
         counting = Counting(engine)
         state = Run(load_config(config), options, Progress(quiet=True))
-        asked = CountingStore(state.store).asked if options.engine == "ray" else Counter()
+        asked = CountingStore(state.store).asked
         data = state.go(counting)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     driver_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

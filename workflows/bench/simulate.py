@@ -133,8 +133,10 @@ def stages(measured: Mapping[str, Any], documents: float, on: Cluster) -> dict[s
 
 
 def driver(measured: Mapping[str, Any], documents: float, on: Cluster) -> dict[str, float]:
-    """What the driver alone does: it hands out every task, and asks the store one request after the other."""
+    """What the driver alone does: it hands out every task, and asks the store one request after the other.
+    Its memory is known only from Ray: on the local engine the tasks are in it."""
     more, shards = measured["a_shard"], math.ceil(documents / MOST_ROWS)
+    memory = measured["driver_bytes"] + shards * max(0.0, more["driver_peak_bytes"])
     return {
         "shards": shards,
         "tasks": shards * more["tasks"],
@@ -142,7 +144,7 @@ def driver(measured: Mapping[str, Any], documents: float, on: Cluster) -> dict[s
         "files": shards * more["files"],
         "cpu_s": shards * max(0.0, more["driver_cpu_s"]),
         "requests_s": shards * more["driver_requests"] * on.latency,
-        "memory_bytes": measured["driver_bytes"] + shards * max(0.0, more["driver_peak_bytes"]),
+        **({"memory_bytes": memory} if measured["driver_of"] == "ray" else {}),
         "context_bytes": shards * more["context_bytes"],
         "fetched_bytes": shards * more["fetched_bytes"],
     }
@@ -152,9 +154,10 @@ def worker_bytes(measured: Mapping[str, Any], documents: float) -> tuple[float, 
     """The most that a task holds, and where: a merge keeps rows of every run, however many there are."""
     held = {}
     for name, found in measured["shuffles"].items():
-        runs = files_of(found, documents).runs
-        row = found["message_bytes_a_document"] / max(1e-9, found["messages_a_document"])
-        held[name] = 3 * runs * LEAST_ROWS * row + runs * INDEX_BYTES  # held, sorted, given out
+        files, many = files_of(found, documents), documents * found["messages_a_document"]
+        rows = min(LEAST_ROWS, many / files.pairs)  # of each run
+        row = found["message_bytes_a_document"] / found["messages_a_document"] if many else 0.0
+        held[name] = files.runs * (3 * rows * row + INDEX_BYTES)  # held, sorted, given out
     most = max(held, key=lambda name: held[name])
     return measured["worker_peak_bytes"] + held[most], most
 
@@ -195,7 +198,9 @@ def report(measured: Mapping[str, Any], documents: float, on: Cluster) -> str:
         f"{documents:.0e} documents on {on.nodes} nodes of {on.cores} cores, {on.kind} store: about "
         f"{total / 3600:,.1f} h, without overlap; the bottleneck is {kind} of {name}, {longest / 3600:,.1f} h"
     )
-    return "\n\n".join([table(head, rows), table(("driver and workers", ""), rows2), said])
+    return "\n\n".join(
+        [table(head, rows), table((f"driver ({measured['driver_of']}) and workers", ""), rows2), said]
+    )
 
 
 def main(given: Sequence[str] | None = None) -> None:
