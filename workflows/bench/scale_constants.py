@@ -52,10 +52,7 @@ def constants(slope: Figures, local: Figures, ray: Figures) -> dict[str, Any]:
         "store_bytes_a_document": largest["store_bytes"] / documents,
         "export_bytes_a_document": largest["export_bytes"] / documents,
         "text_passes": many["text_passes"],
-        "shuffles": {
-            name: _shuffle(found, largest) | {"messages_a_document": _messages(many, name)}
-            for name, found in largest["shuffles"].items()
-        },
+        "shuffles": {name: _shuffle(found, largest) for name, found in largest["shuffles"].items()},
         "worker_peak_bytes": ray["runs"][0]["task_peak_bytes"],
         "cpu_s_a_pair": _a_pair(few, many),
         "driver_bytes": ray["runs"][0]["driver_peak_bytes"],
@@ -66,14 +63,11 @@ def constants(slope: Figures, local: Figures, ray: Figures) -> dict[str, Any]:
 
 def _shuffle(found: Figures, run: Figures) -> dict[str, float]:
     return {
+        "messages_a_document": found["messages"] / run["documents"],
         "message_bytes_a_document": found["messages_bytes"] / run["documents"],
         "reply_bytes_a_document": found["replies_bytes"] / run["documents"],
         "runs_a_shard": found["runs"] / run["shards"],
     }
-
-
-def _messages(run: Figures, name: str) -> float:
-    return float(run["shuffles"][name]["messages"] / run["documents"])
 
 
 def _a_pair(few: Figures, many: Figures) -> float:
