@@ -74,6 +74,11 @@ class Counting:
         """As the other engine's."""
         return self.engine.workers
 
+    @property
+    def memory(self) -> int:
+        """As the other engine's."""
+        return self.engine.memory
+
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """As the other engine's, counted by the function's name."""
         phase = self.phases.setdefault(f"{fn.__module__}.{fn.__name__}", Phase())
