@@ -188,7 +188,7 @@ def one_run(
     with closing(make_engine(options.engine, options.workers, options.address)) as engine:
         up = time.perf_counter() - began
         counting = Counting(engine)
-        state = Run(load_config(config), options, Progress(quiet=True))
+        state = Run(load_config(config), options, Progress(quiet=True), counting)
         asked = CountingStore(state.store).asked
         data = state.go(counting)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
