@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.allotment import FLOOR
 from pipeline.engine import usable_cpus
@@ -102,7 +103,7 @@ def _join(address: str) -> None:
     _reach(address)
     try:
         _init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        if not _has_tamis():
+        if not _all_have_tamis():
             ray.shutdown()
             folders = [str(Path(str(find_spec(p).origin)).parent) for p in PACKAGES]  # type: ignore[union-attr]
             _init(
@@ -141,15 +142,18 @@ def _left_by_ray_start() -> str | None:
     return address or None
 
 
-def _has_tamis() -> bool:
-    """Whether a worker finds our packages. The probe travels by value, as it could not be imported."""
+def _all_have_tamis() -> bool:
+    """Whether the workers of every node find our packages. The probe travels by value, as it could not be
+    imported; another version than ours is refused later, by name (see ray_gate)."""
 
     def probe(names: tuple[str, ...]) -> bool:
         from importlib.util import find_spec
 
         return all(find_spec(name) is not None for name in names)
 
-    return bool(ray.get(ray.remote(probe).options(num_cpus=0).remote(PACKAGES)))
+    ask = ray.remote(probe).options(num_cpus=0, max_retries=0)
+    there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in alive_nodes()]
+    return all(ray.get([ask.options(scheduling_strategy=node).remote(PACKAGES) for node in there]))
 
 
 def alive_nodes() -> list[dict[str, Any]]:

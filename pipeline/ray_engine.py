@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import secrets
 import socket
 import time
@@ -16,11 +15,11 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from operators.kernels import room
-from pipeline import ray_cluster, ray_worker
+from pipeline import ray_cluster, ray_gate
 from pipeline.engine import C, M, R, Resources, T, title
 from pipeline.errors import ResourceError
 from pipeline.ray_models import Models
-from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, await_all, interrupted, ready
+from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, await_all, interrupted, opened, ready, sealed
 from pipeline.ray_worker import Bundle, Failure, Token
 
 if TYPE_CHECKING:
@@ -28,9 +27,12 @@ if TYPE_CHECKING:
 
 CHECK_S = 120.0  # how long a node may take to start a worker that looks at the store
 
+# Its text goes along, as a node may have another one.
+ray.cloudpickle.register_pickle_by_value(ray_gate)  # type: ignore[no-untyped-call]
 # Ray's own retries stay off: kills for want of memory it would repeat silently and for ever.
-_task: Any = ray.remote(max_retries=0)(ray_worker.run_task)
-_check: Any = ray.remote(max_retries=0, num_cpus=0)(ray_worker.check_token)
+_task: Any = ray.remote(max_retries=0)(ray_gate.run_task)
+_show: Any = ray.remote(max_retries=0, num_cpus=0)(ray_gate.show)
+_check: Any = ray.remote(max_retries=0, num_cpus=0)(ray_gate.check_token)
 
 
 class RayEngine:
@@ -52,6 +54,7 @@ class RayEngine:
         room.allow(self._memory)
         self._limit = workers
         self._token: Token | None = None
+        self._software = ray_gate.software()
         self._replies = Replies()
 
     @property
@@ -86,7 +89,7 @@ class RayEngine:
         try:
             while True:
                 while len(pending) < window.size() and (index := next(waiting, None)) is not None:
-                    pending[task.remote(held, tasks[index])] = index
+                    pending[task.remote(self._software, held, sealed(tasks[index]))] = index
                 if not pending:
                     return
                 for ref in ready(pending):
@@ -94,9 +97,8 @@ class RayEngine:
                     if isinstance(outcome, Lost):
                         # More CPUs each time, so that fewer tasks share its node's memory.
                         cpus = min(2.0 ** deaths.add(index, outcome), ray_cluster.most_cpus())
-                        pending[_task.options(num_cpus=cpus, **self._claim).remote(held, tasks[index])] = (
-                            index
-                        )
+                        again = _task.options(num_cpus=cpus, **self._claim)
+                        pending[again.remote(self._software, held, sealed(tasks[index]))] = index
                     else:
                         yield index, outcome
         except KeyboardInterrupt:
@@ -117,7 +119,7 @@ class RayEngine:
         if not len(tasks):
             return
         held = [ray.put(Bundle(fn, context, load, self._token, self._memory))]
-        models = Models(held, resources, self._private, self._replies, title(fn))
+        models = Models(self._software, held, resources, self._private, self._replies, title(fn))
         try:
             yield from models.results(tasks, self.workers)
         except KeyboardInterrupt:
@@ -126,9 +128,10 @@ class RayEngine:
             models.close()
 
     def check_store(self, store: Store) -> None:
-        """Every node reads a token that this process writes; later workers read it when they start.
+        """Every node shows the same software and reads a token that this process writes; workers of nodes
+        that join later do both when they start.
 
-        Raises ResourceError that names the node and the store."""
+        Raises ResourceError that names the node, and what differs or the store."""
         if store.url.startswith("memory:"):
             raise ResourceError(
                 f"the store {store.url} is this process's memory, which no Ray worker sees; use the local "
@@ -140,17 +143,34 @@ class RayEngine:
         if not store.commit(name, token.text):
             raise ResourceError(f"cannot write to the store {store.url}: {name} is there already")
         self._token = token
-        asked = {node["NodeManagerAddress"]: _ask(node, token) for node in ray_cluster.alive_nodes()}
-        for address, ref in asked.items():
+        self._compare()
+        packed = sealed(token)
+        for answer in self._ask_all(_check, self._software, packed):
+            if isinstance(value := opened(answer), Failure):
+                raise value.exception()
+
+    def _compare(self) -> None:
+        """Every node shows its software; what the driver lacks is taken from the first node that has it."""
+        for there in self._ask_all(_show):
+            node = there.pop("node")
+            if refused := ray_gate.refusal(there, self._software, node):
+                raise ResourceError(refused)
+            self._software = there | self._software
+
+    def _ask_all(self, question: Any, *arguments: Any) -> Iterator[Any]:
+        """The answers of all nodes. Raises ResourceError for one that does not answer."""
+        asked = [
+            (node["NodeManagerAddress"], _ask(node, question, arguments))
+            for node in ray_cluster.alive_nodes()
+        ]
+        for address, ref in asked:
             try:
-                answer = pickle.loads(ray.get(ref, timeout=CHECK_S))
+                yield ray.get(ref, timeout=CHECK_S)
             except RayError as error:
                 raise ResourceError(
-                    f"node {address} did not say within {CHECK_S:g} s whether it shares the store "
-                    f"{store.url}: {error}"
+                    f"node {address} did not say within {CHECK_S:g} s which tamis it runs and whether it "
+                    f"shares the store: {error}"
                 ) from error
-            if isinstance(answer, Failure):
-                raise answer.exception()
 
     def _forget_token(self) -> None:
         if self._token is not None:
@@ -169,9 +189,9 @@ class RayEngine:
             ray.shutdown()
 
 
-def _ask(node: dict[str, object], token: Token) -> ray.ObjectRef[bytes]:
+def _ask(node: dict[str, object], question: Any, arguments: tuple[Any, ...]) -> ray.ObjectRef[Any]:
     there = NodeAffinitySchedulingStrategy(node_id=str(node["NodeID"]), soft=False)
-    ref: ray.ObjectRef[bytes] = _check.options(scheduling_strategy=there).remote(token)
+    ref: ray.ObjectRef[Any] = question.options(scheduling_strategy=there).remote(*arguments)
     return ref
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import ray
 
-from pipeline import ray_cluster
+from pipeline import ray_cluster, ray_gate
 from pipeline.engine import SHARING, Resources
 from pipeline.errors import ConfigError, ResourceError
-from pipeline.ray_replies import LOADING, Deaths, Lost, Replies, ready
-from pipeline.ray_worker import Bundle, ModelActor
+from pipeline.ray_replies import LOADING, Deaths, Lost, Replies, ready, sealed
+from pipeline.ray_worker import Bundle
 
 QUEUED = SHARING  # one that runs and one that waits (on a GPU: prepares), so that nothing idles between tasks
 START_S = 900.0  # how long a cluster may take to bring up the first model: nodes, downloads, loading
 
-_actor: Any = ray.remote(max_restarts=0, max_task_retries=0)(ModelActor)
+_actor: Any = ray.remote(max_restarts=0, max_task_retries=0)(ray_gate.Model)
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ class Models:
 
     def __init__(
         self,
+        here: dict[str, str],
         held: list[ray.ObjectRef[Bundle]],
         resources: Resources,
         private: bool,
         replies: Replies,
         what: str,
     ) -> None:
-        self._held, self._resources, self._private = held, resources, private
+        self._here, self._held, self._resources, self._private = here, held, resources, private
         self._replies, self._what = replies, what
         self._seats: list[Seat] = []
         self._begun = time.monotonic()
@@ -110,7 +111,7 @@ class Models:
         while len(self._seats) < min(wanted.copies, left):
             sharing = SHARING if wanted.gpus else 1
             options = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus, "max_concurrency": sharing}
-            actor = _actor.options(**options).remote(self._held, max(1, int(wanted.cpus)))
+            actor = _actor.options(**options).remote(self._here, self._held, max(1, int(wanted.cpus)))
             self._seats.append(Seat(actor, actor.loaded.remote()))
 
     def _waited_long(self) -> bool:
@@ -124,7 +125,7 @@ class Models:
             for seat in self._seats:
                 if waiting and seat.loading is None and len(seat.queue) == depth:
                     index = waiting.pop()
-                    seat.queue[seat.actor.run_task.remote(tasks[index])] = index
+                    seat.queue[seat.actor.run_task.remote(sealed(tasks[index]))] = index
 
     def _lose(self, seat: Seat, deaths: Deaths, lost: Lost) -> list[int]:
         """Gives an actor up. The task that it was at counts the death; returns what is to do again."""

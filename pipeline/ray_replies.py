@@ -14,6 +14,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from pipeline.engine import STOP_S, brief
 from pipeline.errors import Interrupted, ResourceError
+from pipeline.ray_gate import REFUSED
 from pipeline.ray_worker import Failure
 from pipeline.runlog import event
 
@@ -47,10 +48,23 @@ class Replies:
         except RayError as error:
             return Lost(error)
         self.fetched_bytes += len(data)
-        value = pickle.loads(data)
+        value = opened(data)
         if isinstance(value, Failure):
             raise value.exception()
         return value
+
+
+def sealed(task: Any) -> bytes:
+    """A task for a worker, to be opened when the node has shown that it has our software."""
+    data: bytes = ray.cloudpickle.dumps(task)  # type: ignore[no-untyped-call]
+    return data
+
+
+def opened(data: bytes) -> Any:
+    """An answer of our own worker. Raises ResourceError where the node was refused."""
+    if data.startswith(REFUSED):
+        raise ResourceError(data.removeprefix(REFUSED).decode())
+    return pickle.loads(data)
 
 
 class Deaths:

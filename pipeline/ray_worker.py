@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from operators.kernels import room
 from pipeline import memory, numba_cache
 from pipeline.engine import call, packed
 from pipeline.errors import DataError, ResourceError
+from pipeline.ray_gate import node_name
 
 if TYPE_CHECKING:
     from pipeline.store import Store
 
 KEPT_CONTEXTS = 2
+shown: dict[str, str] | None = None  # the software that this process showed (see ray_gate)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Token:
                 return
             cause, why = None, "the file is another one"
         raise ResourceError(
-            f"node {_host()} does not share the store "
+            f"node {node_name()} does not share the store "
             f"{self.store.url}: it cannot read what the driver wrote there ({why}); give a store that "
             "every node mounts or an object store, for example --store s3://bucket/prefix"
         ) from cause
@@ -79,7 +80,7 @@ def failure(error: BaseException) -> bytes:
         pickle.loads(pickled)
     except Exception:
         pickled = None
-    where = f"on {_host()}, process {os.getpid()}:\n"
+    where = f"on {node_name()}, process {os.getpid()}:\n"
     trace = "".join(traceback.format_exception(error))
     return pickle.dumps(Failure(type(error).__qualname__, str(error), where + trace, pickled))
 
@@ -142,10 +143,6 @@ def check_token(token: Token) -> bytes:
         return pickle.dumps(None)
     except Exception as error:
         return failure(error)
-
-
-def _host() -> str:
-    return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"  # type: ignore[no-untyped-call]
 
 
 def _bundle(ref: ray.ObjectRef[Bundle], threads: int) -> Bundle:
