@@ -151,7 +151,7 @@ def _all_have_tamis() -> bool:
 
         return all(find_spec(name) is not None for name in names)
 
-    ask = ray.remote(probe).options(num_cpus=0, max_retries=0)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(probe)
     there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=True) for node in alive_nodes()]
     return all(ray.get([ask.options(scheduling_strategy=node).remote(PACKAGES) for node in there]))
 

@@ -58,14 +58,15 @@ case "${1:-}" in
             fi
         fi
         exec ray start --head --block --port="${RAY_PORT:-6379}" ${RAY_NODE_IP:+--node-ip-address="$RAY_NODE_IP"} \
-            --dashboard-host=127.0.0.1 --dashboard-port="${RAY_DASHBOARD_PORT:-8265}" --disable-usage-stats "$@"
+            --dashboard-host=127.0.0.1 --dashboard-port="${RAY_DASHBOARD_PORT:-8265}" \
+            --dashboard-agent-listen-port=0 --disable-usage-stats "$@"
         ;;
     worker)
         [ $# -ge 2 ] || usage
         address=$2
         shift 2
         need_token
-        exec ray start --address="$address" --block --disable-usage-stats "$@"
+        exec ray start --address="$address" --block --dashboard-agent-listen-port=0 --disable-usage-stats "$@"
         ;;
     wait)
         [ $# -eq 3 ] || usage
