@@ -15,6 +15,7 @@ from pipeline.guard import ALL
 from pipeline.ingest import ConvertTask
 from pipeline.manifest import Inventory, Manifest, take_inventory
 from pipeline.nodes import MAIN
+from pipeline.reach import reach
 from pipeline.store import Store, key_of
 
 
@@ -47,11 +48,12 @@ def open_store(config: Config, options: RunOptions) -> Store:
         return Store(str(config.base.resolve() / ".tamis"))
     if "://" in given:
         try:
-            return Store(given)
+            store = Store(given)
         except (ValueError, ImportError) as error:
             raise ConfigError(
                 f"{where} {given}: {error}; give a folder or a URL that fsspec knows"
             ) from error
+        return reach(store)
     if "\0" in given:
         raise ConfigError(f"{where} {given!r} names no folder")
     folder = Path(given if options.store else config.base / given).resolve()

@@ -103,7 +103,8 @@ def _join(address: str) -> None:
     _reach(address)
     try:
         _init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        if not _all_have_tamis():
+        # A job of Ray's job server brought its folder, which a second `ray.init` would take from under it.
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not _all_have_tamis():
             ray.shutdown()
             folders = [str(Path(str(find_spec(p).origin)).parent) for p in PACKAGES]  # type: ignore[union-attr]
             _init(

@@ -1,8 +1,9 @@
-"""Ray nodes as users start them (`workflows/cluster/start_node.sh`), on this machine, with a token of their own."""
+"""Ray nodes on this machine, started as users do (workflows/cluster/start_node.sh), with their own token."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -15,8 +16,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "workflows/cluster"
+HERE = f"{ROOT}:{ROOT / 'tests'}"
 PACKAGES = ("operators", "gpu_ops", "pipeline", "workflows")
 START_S = 300  # on a busy machine
+HIDE = """import os, sys
+sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in str(getattr(f, "__module__", ""))]
+# What Ray brings lies in its own folder, which stays.
+there = [p for p in sys.path if os.path.isfile(os.path.join(p, "pipeline", "ray_worker.py"))]
+sys.path[:] = [p for p in sys.path if p not in there or "runtime_resources" in p]
+"""
 
 
 def free_port() -> int:
@@ -39,7 +47,7 @@ class Nodes:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.address = ""
 
-    def environment(self, python_path: Path | None = ROOT) -> dict[str, str]:
+    def environment(self, python_path: Path | str = HERE) -> dict[str, str]:
         """What a shell on a node has, with tamis or something else on Python's path."""
         bin = Path(sys.executable).parent
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))}
@@ -49,9 +57,9 @@ class Nodes:
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.dashboard}", "RAY_WAIT_S": str(START_S),
             "RAY_raylet_start_wait_time_s": str(START_S), "TAMIS_WAIT_S": "1",
         }  # fmt: skip
-        return kept | made | ({"PYTHONPATH": str(python_path)} if python_path else {})
+        return kept | made | {"PYTHONPATH": str(python_path)}
 
-    def start(self, name: str, *arguments: str, python_path: Path | None = ROOT) -> None:
+    def start(self, name: str, *arguments: str, python_path: Path | str = HERE) -> None:
         """`start_node.sh ARGUMENTS`; returns when the node is there."""
         log = self.folder / f"{name}.log"
         small = "--object-store-memory=100000000"
@@ -69,10 +77,11 @@ class Nodes:
     def head(self) -> None:
         self.start("head", "head", "--num-cpus=0", f"--temp-dir={self.folder}/ray")
         text = (self.folder / "head.log").read_text()
-        host = text.split("Local node IP")[1].split("\n")[0]
-        self.address = f"{''.join(c for c in strip_colour(host) if c in '0123456789.')}:{self.port}"
+        host = re.search(r"Local node IP\D*?([\d.]{7,})", re.sub(r"\x1b\[[0-9;]*m", "", text))
+        assert host, text
+        self.address = f"{host[1]}:{self.port}"
 
-    def worker(self, name: str, python_path: Path | None = ROOT) -> None:
+    def worker(self, name: str, python_path: Path | str = HERE) -> None:
         self.start(name, "worker", self.address, "--num-cpus=1", python_path=python_path)
 
     def stop(self, name: str) -> None:
@@ -87,22 +96,10 @@ class Nodes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def strip_colour(text: str) -> str:
-    import re
-
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
 def without_tamis(folder: Path) -> Path:
     """A folder for PYTHONPATH that hides an installed tamis, also an editable one."""
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in str(getattr(f, '__module__', ''))]\n"
-        f"hidden = {PACKAGES!r}\n"
-        "import os\n"
-        "sys.path[:] = [p for p in sys.path if not os.path.isfile(os.path.join(p, 'pipeline', 'ray_gate.py'))]\n"
-    )
+    (folder / "sitecustomize.py").write_text(HIDE)
     return folder
 
 

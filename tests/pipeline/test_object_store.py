@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -117,3 +121,55 @@ def test_an_object_that_changed_is_refused_by_name(
     fs.put(str(tmp_path / "other.parquet"), f"{root}/in/part-001.parquet")
     assert main(["run", str(path)]) == 3
     assert f"{url}/in/part-001.parquet changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "says"),
+    [
+        ({}, 2, r"no credentials; credentials come from the environment alone.*AWS_ACCESS_KEY_ID"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, 4, r"does not answer \(EndpointConnectionError\)"),
+        ({"store": "s3://no-such-bucket/x"}, 2, r"there is no bucket no-such-bucket"),
+    ],
+)
+def test_what_the_environment_lacks_is_said_and_no_secret_is(
+    tmp_path: Path, s3_url: str, environment: dict[str, str], code: int, says: str
+) -> None:
+    write_cut(tmp_path / "in", corpus(20), files=1)
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAVISIBLE", "AWS_SECRET_ACCESS_KEY": "verysecret"} if environment else {}
+    store = environment.pop("store", s3_url)
+    here = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    here |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"], "AWS_DEFAULT_REGION": "us-east-1"}
+    # No file and no machine's role may stand in for the environment.
+    here |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path), "AWS_MAX_ATTEMPTS": "1"}
+    path = config(tmp_path, HERE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "run", str(path), "--store", store, "--plain"],
+        env=here | keys | environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert re.search(says, done.stderr), done.stderr
+    assert "verysecret" not in done.stdout + done.stderr
+    assert "AKIAVISIBLE" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_run_on_ray_with_everything_on_s3_equals_one_here(tmp_path: Path, s3_url: str) -> None:
+    write_cut(tmp_path / "in", corpus(200), files=3)
+    url = f"{s3_url}/ray"
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.put(str(tmp_path / "in"), f"{root}/in", recursive=True)
+    here = go(config(tmp_path / "here", HERE.replace("in/", f"{tmp_path}/in/")))
+    there = config(tmp_path / "there", REMOTE, url=url)
+    # A cluster of its own: its workers have this environment.
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "run", str(there), "--engine", "ray", "--address", "local",
+         "--plain"],
+        env=os.environ, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    fs.invalidate_cache()
+    fs.get(f"{root}/out", str(tmp_path / "fetched"), recursive=True)
+    assert read_export(tmp_path / "fetched") == read_export(tmp_path / "here/out")
+    fs.get(f"{root}/gone", str(tmp_path / "gone"), recursive=True)
+    assert len(read_export(tmp_path / "gone")) == 200 - here["kept"]
