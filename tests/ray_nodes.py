@@ -82,7 +82,9 @@ class Nodes:
         self.address = f"{host[1]}:{self.port}"
 
     def worker(self, name: str, python_path: Path | str = HERE) -> None:
-        self.start(name, "worker", self.address, "--num-cpus=1", python_path=python_path)
+        # A folder of its own: nodes that share one delete each other's copies of what travels.
+        own = f"--temp-dir={self.folder}/{name}"
+        self.start(name, "worker", self.address, "--num-cpus=1", own, python_path=python_path)
 
     def stop(self, name: str) -> None:
         """SIGTERM, as a user or a cluster would; the node's processes end with it."""

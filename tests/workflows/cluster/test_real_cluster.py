@@ -135,7 +135,7 @@ LATE = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-import engine_tasks as do
+import operator
 from pipeline.engine import make_engine
 from pipeline.errors import ResourceError
 from pipeline.store import Store
@@ -148,7 +148,7 @@ while not (folder / "joined").exists():
     time.sleep(0.1)
 try:
     for _ in range(300):
-        list(engine.run(do.slow_if_first, 0.5, range(8)))
+        list(engine.run(operator.add, 1, range(100)))
 except ResourceError as error:
     print("REFUSED", error)
 """
