@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -106,15 +107,23 @@ def _join(address: str) -> None:
         # A job of Ray's job server brought its folder, which a second `ray.init` would take from under it.
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not _all_have_tamis():
             ray.shutdown()
-            folders = [str(Path(str(find_spec(p).origin)).parent) for p in PACKAGES]  # type: ignore[union-attr]
-            _init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"py_modules": folders},
-            )
+            with tempfile.TemporaryDirectory(prefix="tamis-") as folder:
+                _copy_packages(Path(folder))
+                _init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"working_dir": folder},
+                )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ResourceError(f"cannot join the Ray cluster at {address}: {error}") from error
+
+
+def _copy_packages(folder: Path) -> None:
+    """tamis in one folder: sent as modules its packages would lie apart, and operators not be found."""
+    for package in PACKAGES:
+        there = Path(str(find_spec(package).origin)).parent  # type: ignore[union-attr]
+        shutil.copytree(there, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _reach(address: str) -> None:

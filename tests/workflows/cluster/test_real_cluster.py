@@ -147,8 +147,9 @@ engine.check_store(Store(str(folder / "store")))
 while not (folder / "joined").exists():
     time.sleep(0.1)
 try:
-    for _ in range(300):
-        list(engine.run(operator.add, 1, range(100)))
+    began = time.monotonic()
+    while time.monotonic() - began < 120:
+        list(engine.run(operator.call, time.sleep, [0.5] * 12))
 except ResourceError as error:
     print("REFUSED", error)
 """
