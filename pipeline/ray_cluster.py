@@ -53,14 +53,21 @@ def connect(workers: int | None, address: str | None) -> tuple[bool, bool]:
 def _start(workers: int) -> None:
     """A private cluster on this machine, gone with the process."""
     with _environment(_private_settings()):
-        _init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            _init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises nothing narrower
+            ray.shutdown()
+            raise ResourceError(
+                f"a private Ray did not come up on this machine ({error}): run again when it is less "
+                "busy, or use the local engine"
+            ) from error
 
 
 def _init(**settings: Any) -> None:

@@ -204,6 +204,16 @@ def test_an_engine_joins_the_ray_of_this_process_and_leaves_it_running(ray_engin
         make_engine("ray", address="10.0.0.1:6379")
 
 
+def test_a_ray_that_does_not_come_up_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(**settings: object) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr(ray_cluster, "_init", too_late)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(ResourceError, match=r"did not come up.*timed out during startup.*run again"):
+        ray_cluster._start(1)
+
+
 def test_a_dead_address_is_refused_at_once() -> None:
     begun = time.monotonic()
     with pytest.raises(ResourceError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
