@@ -6,6 +6,7 @@ import errno
 from typing import ClassVar
 
 RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+RESOURCES |= {errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
 class TamisError(Exception):

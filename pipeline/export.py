@@ -16,12 +16,12 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ResourceError
 from pipeline.manifest import Manifest
 from pipeline.nodes import common_schema
 from pipeline.ordered import CHUNK_BYTES, Runs, Sorted, merged
 from pipeline.packed import PACKED, Packer, Packing
-from pipeline.store import Store, key_of
+from pipeline.store import REFUSED, SPACE, Store, key_of
 from pipeline.view import Alive, Column, ShardView
 from pipeline.writers import SUFFIXES, open_writer
 
@@ -214,8 +214,15 @@ def placed(folder: str, name: str) -> Iterator[str]:
             os.replace(temporary, f"{root}/{name}")
         else:
             fs.put_file(temporary, f"{root}/{name}")
+    except OSError as error:
+        if error.errno in SPACE | REFUSED:
+            raise ResourceError(
+                f"cannot write {name} to {folder} ({os.strerror(error.errno or 0)}): free space there, make "
+                "it writable or choose another path, and run again"
+            ) from error
+        raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +48,13 @@ class NearIndex:
         if not names:
             return State()
         try:
-            record = json.loads(self.store.read(names[-1]))
+            record = self.store.record(names[-1])
+            if record is None:
+                raise ValueError("somebody has just deleted it")
             if record["format"] != FORMAT:
                 raise ValueError(f"its format is {record['format']!r}, this tamis reads {FORMAT!r}")
             return State(int(Path(names[-1]).stem), tuple(map(str, record["parts"])))
-        except (ValueError, KeyError, TypeError) as error:
+        except (DataError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self.store.path(names[-1])} cannot be read ({error}); if it is damaged, delete it: the "
                 "version before it is whole"

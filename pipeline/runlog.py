@@ -105,7 +105,8 @@ def log_file(store: Store, folder: str, run: str) -> logging.Handler:
     """Writes every event to the run's folder until it is closed with `end`."""
     handler: logging.Handler
     if store.is_local:
-        os.makedirs(store.path(folder), exist_ok=True)
+        with store.writing():
+            os.makedirs(store.path(folder), exist_ok=True)
         handler = _File(store.path(f"{folder}/log.jsonl"), encoding="utf-8", errors="replace", delay=True)
     else:
         handler = _Parts(store, folder)

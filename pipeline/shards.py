@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import bisect
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.store import key_of
+from pipeline.store import key_of, sealed, unsealed
 
 SMALLEST, LARGEST, WANTED_SHARDS = 32_000_000, 256_000_000, 64
 MOST_ROWS = 1 << 18  # of more than one unit: what a task holds beside the text grows with the rows
@@ -136,12 +135,12 @@ class Manifest:
             "settings": {name: asdict(s) for name, s in self.settings.items()},
             "schemas": {name: encode_schema(s) for name, s in self.schemas.items()},
         }
-        return json.dumps(record, sort_keys=True)
+        return sealed(record)
 
     @classmethod
     def from_json(cls, text: Json) -> Manifest:
         """Raises ValueError, KeyError or TypeError when the text is no manifest."""
-        record = json.loads(text)
+        record = unsealed(text)
         return cls(
             files=tuple(
                 SourceFile(**f | {"parts": tuple(Part(**p) for p in f["parts"])}) for f in record["files"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -217,7 +215,8 @@ def _waiting(
 ) -> Iterator[tuple[Rows, Rows, pa.Array, pa.RecordBatch]]:
     """Slices of a shard's alive rows: (rows, which of them sent messages, the places of the replies that
     each of these waits for, the replies). Only those to one run at a time are held."""
-    emitted: dict[str, Any] = json.loads(context.store.read(f"nodes/{context.node.key}/emit/{index}.json"))
+    emitted = context.store.record(f"nodes/{context.node.key}/emit/{index}.json")
+    assert emitted is not None, f"shard {index} has not emitted"
     schema, names = _travelling(operator), list(reply_types(operator))
     runs, start = context.runs_of(index), 0
     for run, file in zip(runs, emitted["homes"], strict=True):

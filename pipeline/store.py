@@ -26,6 +26,9 @@ from pipeline.errors import DataError, ResourceError
 
 CHUNK_BYTES = 1 << 20
 DIGITS = 40  # of the checksum that names a data file
+SUM = "sum"  # the field of a record that holds the checksum of the others
+SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 
 
 class Store:
@@ -118,17 +121,30 @@ class Store:
             self._publish(temporary, rel)
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[str]:
-        temporary = self._temporary()
+    def writing(self) -> Iterator[None]:
+        """What the file system says against a write here, as a ResourceError that says what to do."""
         try:
-            yield temporary
+            yield
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in SPACE:
                 raise ResourceError(f"no space left in {self.url}: free some and run again") from error
+            ours = not isinstance(error.filename, str) or error.filename.startswith(self.root)
+            if error.errno in REFUSED and ours:  # and not a source that was being read
+                raise ResourceError(
+                    f"cannot write to the store {self.url} ({os.strerror(error.errno or 0)}): make it "
+                    "writable or name another one with --store, and run again"
+                ) from error
             raise
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[str]:
+        with self.writing():
+            temporary = self._temporary()
+            try:
+                yield temporary
+            finally:
+                with contextlib.suppress(OSError):  # what stays is swept by the next run
+                    os.unlink(temporary)
 
     def _temporary(self) -> str:
         # Local temporaries lie in the store itself: a hard link cannot cross file systems.
@@ -203,17 +219,18 @@ class Store:
             return {k: arrays[k] for k in arrays.files}
 
     def commit_record(self, rel: str, record: dict[str, Any]) -> bool:
-        return self.commit(rel, json.dumps(record, sort_keys=True).encode())
+        """Commit a small record; its checksum goes with it."""
+        return self.commit(rel, sealed(record).encode())
 
     def record(self, rel: str) -> dict[str, Any] | None:
-        """A committed record, or None."""
+        """A committed record, its content checked against its checksum, or None. Stores have records
+        without one from before."""
         try:
-            found: dict[str, Any] = json.loads(self.read(rel))
+            return unsealed(self.read(rel))
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise self._damaged(rel) from error
-        return found
 
     def open_arrow(self, rel: str, ranges: bool = False, mapped: bool = True) -> pa.ipc.RecordBatchFileReader:
         """A data file, its content checked against its name; memory-mapped when local, unless its batches
@@ -306,6 +323,28 @@ def _alive(pid: int) -> bool:
 
 def _stem(rel: str) -> str:
     return os.path.basename(rel).split(".")[0]
+
+
+def sealed(record: dict[str, Any]) -> str:
+    """A record as JSON, with the checksum of its content."""
+    return json.dumps(record | {SUM: _sum(record)}, sort_keys=True)
+
+
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """The record that was sealed; ValueError when it is another one now. One without a checksum is from
+    an earlier version."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is no record")
+    told = found.pop(SUM, None)
+    if told is not None and told != _sum(found):
+        raise ValueError("its content does not match its checksum")
+    return found
+
+
+def _sum(record: dict[str, Any]) -> str:
+    read_back = json.loads(json.dumps(record))  # where the keys are text
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
 def _write_bytes(path: str, data: bytes) -> None:
