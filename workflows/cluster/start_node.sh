@@ -12,6 +12,8 @@
 set -euo pipefail
 umask 077
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# Ray 2.60 goes on counting the leases of a driver that was killed; the next one would wait 2 s before every phase.
+export RAY_worker_cap_enabled=0
 
 usage() {
     sed -n '2,/^set/{/^#/p}' "$0" | sed 's/^# \{0,1\}//' >&2
