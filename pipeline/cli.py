@@ -256,7 +256,7 @@ def _advice(arguments: argparse.Namespace, given: list[str], code: int) -> str:
     if code == RESUMABLE:
         return f"resume with: {again}" if running else f"try again: {again}"
     if code == BAD_CONFIG and arguments.command in ("run", "plan"):
-        return f"next: fix this, then: {shlex.join(['tamis', 'plan', *given[1:]])}"
+        return f"next: fix this, then: {shlex.join(_plan(arguments))}"
     if code in (BAD_CONFIG, BAD_DATA) and arguments.command == "train":
         return f"next: fix this; then: {again}"
     if code == BAD_CONFIG:
@@ -266,6 +266,13 @@ def _advice(arguments: argparse.Namespace, given: list[str], code: int) -> str:
     if code == BUG:
         return f"next: this should not happen; report it with what this prints: {again} --debug"
     return f"next: {again}"
+
+
+def _plan(arguments: argparse.Namespace) -> list[str]:
+    """The plan of the same config: it takes fewer options than a run."""
+    sets = [part for given in arguments.sets for part in ("--set", given)]
+    store = ["--store", arguments.store] if arguments.store else []
+    return ["tamis", "plan", arguments.config, *sets, *store]
 
 
 def _say(text: str, arguments: argparse.Namespace, error: bool = False) -> None:

@@ -100,12 +100,25 @@ class Run:
             self.graph, self.store, engine, self._device(), self._batch_rows(), self._allowed()
         )
         run_phases(self.driver, nodes, self._learn, self._ended)
-        exports = [self.export(engine, e, number) for number, e in enumerate(self.config.exports)]
         found = self._books(engine, manifest)
-        found |= {"exports": exports, "train": self._train(engine)}
+        found["exports"] = [self._export(engine, number, found) for number in range(len(self.config.exports))]
+        found["train"] = self._train(engine)
         self._close(found, engine)
-        self._refuse_nothing(found)
+        for export in found["exports"]:
+            if not export["rows"] and (refusal := self._refusal(found, export["path"], export["node"])):
+                raise refusal
         return found
+
+    def _export(self, engine: Engine, number: int, found: Mapping[str, Any]) -> dict[str, Any]:
+        """One of the config's exports. Where no document is left and nobody allowed that, the folder stays as
+        it is: what an earlier run wrote is better than nothing."""
+        config = self.config.exports[number]
+        where, path = self.node_of(config.input), folder_of(self.config, config.path)
+        left = next((n["rows_out"] for n in found["nodes"] if n["name"] == where), self.sources[MAIN].rows)
+        if left or self._refusal(found, path, where) is None:
+            return self.export(engine, config, number)
+        none = {"rows": 0, "bytes": 0, "files": 0, "tokens": None}
+        return {"path": path, "format": config.format, "node": where, **none}
 
     def _converter(self, engine: Engine) -> Any:
         def convert(tasks: list[ConvertTask]) -> None:
@@ -126,28 +139,23 @@ class Run:
                 raise ConfigError(f"--allow {name}: no node of that name{hint}")
         return self.options.allow
 
-    def _refuse_nothing(self, found: Mapping[str, Any]) -> None:
-        """TooMuchDropped, when all is written, where an export has no document: a job that goes on with it
+    def _refusal(self, found: Mapping[str, Any], path: str, node: str) -> TooMuchDropped | None:
+        """What is said of an export without a document, unless that is allowed: a job that goes on with it
         would not notice."""
-        nodes = {node["name"]: node for node in found["nodes"]}
-        for export in found["exports"]:
-            if export["rows"] or ALL in self._allowed():
-                continue
-            emptied = [n for n in nodes.values() if n["rows_in"] and not n["rows_out"]]
-            name = (emptied[0]["name"] if emptied else export["node"]).split("/")[0]
-            asked = next((n.max_drop_share for n in self.config.nodes if n.name == name), None)
-            if name in self._allowed() or asked == 1:
-                continue
-            why = f"what {name} leaves has no text to write"
-            if emptied:
-                reasons = sorted(emptied[0]["dropped"].items())
-                why = f"{name} dropped all {emptied[0]['rows_in']:,} it got "
-                why += f"({', '.join(f'{reason} {count:,}' for reason, count in reasons)})"
-            raise TooMuchDropped(
-                f"no document is left for {export['path']}: {why}; the report and `tamis why` say more: if "
-                f"that is right, run again with --allow {name}; if not, change the node or its input",
-                name,
-            )
+        emptied = next((n for n in found["nodes"] if n["rows_in"] and not n["rows_out"]), None)
+        name = (emptied["name"] if emptied else node).split("/")[0]
+        asked = next((n.max_drop_share for n in self.config.nodes if n.name == name), None)
+        if asked == 1 or {name, ALL} & set(self._allowed()):
+            return None
+        why = f"what {name} leaves has no text to write"
+        if emptied:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(emptied["dropped"].items()))
+            why = f"{name} dropped all {emptied['rows_in']:,} it got ({reasons})"
+        return TooMuchDropped(
+            f"no document is left for {path}: {why}; the report and `tamis why` say more: if that is right, "
+            f"run again with --allow {name}; if not, change the node or its input",
+            name,
+        )
 
     def _device(self) -> str:
         return self.options.device

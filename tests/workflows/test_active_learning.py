@@ -68,7 +68,7 @@ def test_a_study_that_was_killed_goes_on_and_gives_the_same(
     assert (tmp_path / "killed" / "curve.csv").read_bytes() == whole
     page = (tmp_path / "killed" / "curve.html").read_text()
     assert page.count("<svg") == 4
-    assert "http" not in page
+    assert "://" not in page
 
 
 def test_a_folder_holds_one_study(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,10 @@ class ToldEngine:
     def workers(self) -> int:
         return self._engine.workers
 
+    @property
+    def memory(self) -> int:
+        return self._engine.memory
+
     def _told(self, fn: Callable[..., Any], context: Any) -> Told:
         return Told(fn, self._log, kinds_of(fn, context, self._asked))
 
