@@ -195,10 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.streams import without_secrets
 
     with without_secrets():
-        return _guarded(arguments, given)
+        return _guarded(arguments)
 
 
-def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
+def _guarded(arguments: argparse.Namespace) -> int:
     """The command with every exception turned into a message, an exit code and a next step."""
     try:
         from pipeline import memory
@@ -217,7 +217,7 @@ def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
         return DONE
     except KeyboardInterrupt:
         _say("interrupted", arguments)
-        return _next(arguments, given, RESUMABLE)
+        return _next(arguments, RESUMABLE)
     except Exception as error:
         code = exit_code(error)
         if arguments.debug:
@@ -231,7 +231,7 @@ def _guarded(arguments: argparse.Namespace, given: list[str]) -> int:
         if isinstance(error, TooMuchDropped):
             _say(f"next: change the config, or: {arguments.given} --allow {error.node}", arguments)
             return code
-        return _next(arguments, given, code)
+        return _next(arguments, code)
 
 
 def _message(error: Exception, code: int) -> str:
@@ -244,13 +244,13 @@ def _message(error: Exception, code: int) -> str:
     return f"error: {text}"
 
 
-def _next(arguments: argparse.Namespace, given: list[str], code: int) -> int:
+def _next(arguments: argparse.Namespace, code: int) -> int:
     """Prints the last line: what to do now."""
-    _say(_advice(arguments, given, code), arguments)
+    _say(_advice(arguments, code), arguments)
     return code
 
 
-def _advice(arguments: argparse.Namespace, given: list[str], code: int) -> str:
+def _advice(arguments: argparse.Namespace, code: int) -> str:
     again = arguments.given
     running = arguments.command in ("run", "train")
     if code == RESUMABLE:
