@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 
+def _stat(pid: int) -> list[str]:
+    """What the kernel tells of the process after its name, its state first; empty where it tells nothing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _birth(stat: list[str]) -> str | None:
+    return stat[19] if len(stat) > 19 else None
+
+
 def birth_of(pid: int) -> str | None:
     """When the process began, in the kernel's ticks since boot: it tells a pid from a later use of it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
+    return _birth(_stat(pid))
 
 
 @cache
@@ -39,19 +48,19 @@ def lives(who: Mapping[str, Any]) -> bool | None:
     pid = who.get("pid")
     if who.get("machine") != machine() or not isinstance(pid, int):
         return None
+    if not exists(pid):
+        return False
+    stat = _stat(pid)
+    born, zombie = _birth(stat), stat[:1] == ["Z"]  # killed, but its parent has not asked yet
+    return not zombie and (born is None or who.get("birth") in (None, born))
+
+
+def exists(pid: int) -> bool:
+    """Whether a process of this number is there, whoever it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
-    born = birth_of(pid)
-    return not _is_zombie(pid) and (born is None or who.get("birth") in (None, born))
-
-
-def _is_zombie(pid: int) -> bool:
-    """Killed, but its parent has not asked yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
+        return True
+    return True

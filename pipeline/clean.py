@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.alive import lives
 from pipeline.errors import ResourceError
+from pipeline.ledger import LEASE_S, known_runs
 from pipeline.store import Store
 from pipeline.units import count, nbytes
 
@@ -79,7 +80,7 @@ def clean(
     if dry_run or not agree(cleaned):
         return cleaned
     for folder in cleaned.folders:
-        begun = set(run_names(store)) - {run.name for run in found}
+        begun = set(known_runs(store)) - {run.name for run in found}
         if begun:
             raise ResourceError(f"the run {min(begun)} began meanwhile, so the rest of the store was left")
         store.delete(folder)
@@ -90,7 +91,7 @@ def clean(
 def found_runs(store: Store) -> list[RunFound]:
     """All runs, oldest first. Of one on this machine the process is looked at, elsewhere the lease."""
     found = []
-    for name in run_names(store):
+    for name in known_runs(store):
         lease, state = (_json(store, f"runs/{name}/{file}.json") for file in ("lease", "state"))
         roots = {f"nodes/{key}" for key in lease.get("nodes", ())} | set(lease.get("folders", ()))
         manifests = (
@@ -98,13 +99,9 @@ def found_runs(store: Store) -> list[RunFound]:
         ).values()
         for manifest in manifests:
             roots |= _conversions(store, manifest)
-        last = float(state.get("now") or float(lease.get("expires") or 0) - 900)
+        last = float(state.get("now") or float(lease.get("expires") or 0) - LEASE_S)
         found.append(RunFound(name, _state(lease), last, frozenset(roots | {f"runs/{name}"})))
     return found
-
-
-def run_names(store: Store) -> list[str]:
-    return sorted({name.split("/")[1] for name in store.list("runs")})
 
 
 def _state(lease: Mapping[str, Any]) -> str:

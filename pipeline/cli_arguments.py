@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 
@@ -38,14 +39,18 @@ def age(text: str) -> float:
     return float(int(text[:-1]) * _AGES[text[-1]])
 
 
+def _parsed(parse: Callable[[str], int], text: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def size(text: str) -> int:
     """Bytes of 500MB or 1TB."""
     from pipeline.sizes import parse_bytes
 
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return _parsed(parse_bytes, text)
 
 
 def device(text: str) -> str:
@@ -57,10 +62,7 @@ def device(text: str) -> str:
 def memory(text: str) -> int:
     from pipeline.allotment import parse_memory
 
-    try:
-        return parse_memory(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return _parsed(parse_memory, text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from pipeline.clean import Cleaned
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pipeline.prepare import RunOptions
     from pipeline.progress import Progress
     from pipeline.store import Store
-
-RESUMABLE = 4
 
 
 def tamis_version() -> str:
@@ -90,7 +88,7 @@ def _interruptions(command: str) -> Iterator[None]:
         if asked:
             # Nothing is lost: whatever is committed is whole, at any moment.
             os.write(2, f"\nended at once\nresume with: {without_secrets(command)}\n".encode())
-            os._exit(RESUMABLE)
+            os._exit(Interrupted.exit_code)
         asked = True
         raise KeyboardInterrupt
 

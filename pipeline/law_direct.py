@@ -26,9 +26,9 @@ from operators.contract import (
     ShuffleOp,
     Uses,
 )
-from operators.kernels.room import UNBOUNDED
 from pipeline.compute import checked
 from pipeline.engine import Engine, Resources
+from pipeline.engine_around import EngineAround
 from pipeline.law_bench import BrokenLaw
 from pipeline.law_compare import close
 from pipeline.manifest import Manifest
@@ -156,16 +156,11 @@ def _replied(op: ShuffleOp, messages: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(checked(reply, op.replies, messages.num_rows, "reply"), schema=schema)
 
 
-class Recorder:
+class Recorder(EngineAround):
     """An engine that keeps, of every node that runs on it, the batch that its first shard gives."""
 
-    name: str = "local"
-    workers: int = 1
-    fetched_bytes: int = 0
-    memory: int = UNBOUNDED
-
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self.cases: dict[str, Case] = {}
 
     def run(self, fn: Callable[..., Any], context: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -175,7 +170,7 @@ class Recorder:
                 self._record(context, job.node)
         if isinstance(context, Scoring):
             self._record(context, context.node)
-        yield from self._engine.run(fn, context, tasks)
+        yield from self.engine.run(fn, context, tasks)
 
     def score(
         self,
@@ -187,19 +182,13 @@ class Recorder:
     ) -> Iterator[tuple[int, Any]]:
         """What the engine gives, with a model."""
         self._record(context, context.node)
-        yield from self._engine.score(load, fn, context, tasks, resources)
+        yield from self.engine.score(load, fn, context, tasks, resources)
 
     def _record(self, context: Scan | Scoring, node: Node) -> None:
         number = node.name.rpartition("@")[2].partition("/")[0]
         late = number.isdigit() and int(number) >= ROUNDS
         if node.name != SIZE and node.name not in self.cases and not late:
             self.cases[node.name] = _case(context.store, context.manifest, node)
-
-    def check_store(self, store: Store) -> None:
-        self._engine.check_store(store)
-
-    def close(self) -> None:
-        self._engine.close()
 
 
 def _case(store: Store, manifest: Manifest, node: Node) -> Case:

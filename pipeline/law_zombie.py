@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators.contract import Artifact
-from operators.kernels.room import UNBOUNDED
 from pipeline.engine import Engine, Resources
+from pipeline.engine_around import EngineAround
 from pipeline.store import Store
 
 
@@ -45,16 +45,11 @@ class LateStore(Store):
         return super().commit(rel, data)
 
 
-class ZombieEngine:
+class ZombieEngine(EngineAround):
     """An engine on which every task has two attempts: a zombie, and in the midst of it the real one."""
 
-    name: str = "local"
-    workers: int = 1
-    fetched_bytes: int = 0
-    memory: int = UNBOUNDED
-
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self.zombies = 0
 
     def run(self, fn: Callable[..., Any], context: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -81,9 +76,3 @@ class ZombieEngine:
         result = fn(replace(context, store=late), task)
         self.zombies += late.woken
         return real[0] if real else result
-
-    def check_store(self, store: Store) -> None:
-        self._engine.check_store(store)
-
-    def close(self) -> None:
-        self._engine.close()

@@ -167,6 +167,11 @@ class Ledger:
         self._lease(state)
 
 
+def known_runs(store: Store) -> list[str]:
+    """The ids of all runs, also of those that failed, oldest first."""
+    return sorted({name.split("/")[1] for name in store.list("runs")})
+
+
 def runs(store: Store) -> list[str]:
     """The ids of finished runs, oldest first."""
     return sorted(name.split("/")[1] for name in store.list("runs") if name.endswith("/run.json"))

@@ -19,7 +19,7 @@ from pipeline import ray_cluster, ray_gate
 from pipeline.engine import C, M, R, Resources, T, title
 from pipeline.errors import ResourceError
 from pipeline.ray_models import Models
-from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, await_all, interrupted, opened, ready, sealed
+from pipeline.ray_replies import TICK_S, Deaths, Lost, Replies, await_all, interrupted, opened, pickled, ready
 from pipeline.ray_worker import Bundle, Failure, Token
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RayEngine:
             self._memory = memory or ray_cluster.memory_for_each()
             self._claim = {} if memory is None else ray_cluster.claim(memory)
         except BaseException:
-            self.close_cluster()
+            self._leave()
             raise
         self._room = room.allowed()
         room.allow(self._memory)
@@ -89,7 +89,7 @@ class RayEngine:
         try:
             while True:
                 while len(pending) < window.size() and (index := next(waiting, None)) is not None:
-                    pending[task.remote(self._software, held, sealed(tasks[index]))] = index
+                    pending[task.remote(self._software, held, pickled(tasks[index]))] = index
                 if not pending:
                     return
                 for ref in ready(pending):
@@ -98,7 +98,7 @@ class RayEngine:
                         # More CPUs each time, so that fewer tasks share its node's memory.
                         cpus = min(2.0 ** deaths.add(index, outcome), ray_cluster.most_cpus())
                         again = _task.options(num_cpus=cpus, **self._claim)
-                        pending[again.remote(self._software, held, sealed(tasks[index]))] = index
+                        pending[again.remote(self._software, held, pickled(tasks[index]))] = index
                     else:
                         yield index, outcome
         except KeyboardInterrupt:
@@ -144,7 +144,7 @@ class RayEngine:
             raise ResourceError(f"cannot write to the store {store.url}: {name} is there already")
         self._token = token
         self._compare()
-        packed = sealed(token)
+        packed = pickled(token)
         for answer in self._ask_all(_check, self._software, packed):
             if isinstance(value := opened(answer), Failure):
                 raise value.exception()
@@ -182,9 +182,9 @@ class RayEngine:
         """Leaves the cluster if this engine entered it, which ends a private one."""
         self._forget_token()
         room.allow(self._room)
-        self.close_cluster()
+        self._leave()
 
-    def close_cluster(self) -> None:
+    def _leave(self) -> None:
         if self._entered:
             ray.shutdown()
 

@@ -12,7 +12,7 @@ import ray
 from pipeline import ray_cluster, ray_gate
 from pipeline.engine import SHARING, Resources
 from pipeline.errors import ConfigError, ResourceError
-from pipeline.ray_replies import LOADING, Deaths, Lost, Replies, ready, sealed
+from pipeline.ray_replies import LOADING, Deaths, Lost, Replies, pickled, ready
 from pipeline.ray_worker import Bundle
 
 QUEUED = SHARING  # one that runs and one that waits (on a GPU: prepares), so that nothing idles between tasks
@@ -125,7 +125,7 @@ class Models:
             for seat in self._seats:
                 if waiting and seat.loading is None and len(seat.queue) == depth:
                     index = waiting.pop()
-                    seat.queue[seat.actor.run_task.remote(sealed(tasks[index]))] = index
+                    seat.queue[seat.actor.run_task.remote(pickled(tasks[index]))] = index
 
     def _lose(self, seat: Seat, deaths: Deaths, lost: Lost) -> list[int]:
         """Gives an actor up. The task that it was at counts the death; returns what is to do again."""

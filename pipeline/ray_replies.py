@@ -54,7 +54,7 @@ class Replies:
         return value
 
 
-def sealed(task: Any) -> bytes:
+def pickled(task: Any) -> bytes:
     """A task for a worker, to be opened when the node has shown that it has our software."""
     data: bytes = ray.cloudpickle.dumps(task)  # type: ignore[no-untyped-call]
     return data

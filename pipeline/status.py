@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.alive import lives
 from pipeline.disk import disk_use, told
 from pipeline.errors import ConfigError
-from pipeline.ledger import BEAT_S, LEASE_S
+from pipeline.ledger import BEAT_S, LEASE_S, known_runs
 from pipeline.redact import masked
 from pipeline.store import Store
 from pipeline.units import NONE, count, percent, seconds
@@ -42,11 +42,6 @@ def status(store: Store, run: str | None = None, watch: bool = True) -> dict[str
     found["next"] = _next(found)
     result: dict[str, Any] = masked(found)
     return result
-
-
-def known_runs(store: Store) -> list[str]:
-    """The ids of all runs, also of those that failed, oldest first."""
-    return sorted({name.split("/")[1] for name in store.list("runs")})
 
 
 def _read(store: Store, run: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from operators.contract import Artifact
+from pipeline.alive import exists
 from pipeline.errors import DataError, ResourceError
 
 CHUNK_BYTES = 1 << 20
@@ -299,7 +300,7 @@ class Store:
         host, _, pid = os.path.basename(temporary).rpartition("-")[0].rpartition("-")
         if host != socket.gethostname() or not pid.isdigit():
             return None
-        return not _alive(int(pid))
+        return not exists(int(pid))
 
 
 def free_bytes(store: Store) -> int | None:
@@ -311,23 +312,14 @@ def free_bytes(store: Store) -> int | None:
     return shutil.disk_usage(there).free
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _stem(rel: str) -> str:
     return os.path.basename(rel).split(".")[0]
 
 
 def sealed(record: dict[str, Any]) -> str:
     """A record as JSON, with the checksum of its content."""
-    return json.dumps(record | {SUM: _sum(record)}, sort_keys=True)
+    plain = json.loads(json.dumps(record))  # as it will be read: keys are text
+    return json.dumps(record | {SUM: _sum(plain)}, sort_keys=True)
 
 
 def unsealed(text: str | bytes) -> dict[str, Any]:
@@ -343,8 +335,7 @@ def unsealed(text: str | bytes) -> dict[str, Any]:
 
 
 def _sum(record: dict[str, Any]) -> str:
-    read_back = json.loads(json.dumps(record))  # where the keys are text
-    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
 def _write_bytes(path: str, data: bytes) -> None:

@@ -17,6 +17,7 @@ from whole_runs import corpus, go, tamis, write_config, write_cut
 from pipeline import status as states
 from pipeline.alive import birth_of, lives, me
 from pipeline.cli import main
+from pipeline.ledger import known_runs
 from pipeline.runlog import read_log
 from pipeline.store import Store
 
@@ -71,7 +72,7 @@ def held(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     process = tamis(folder, "run", "c.yaml", "--workers", "2", *arguments, HOLD=str(folder / "hold"))
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        if states.known_runs(store(folder)):
+        if known_runs(store(folder)):
             nodes = {node["name"]: node for node in states.status(store(folder))["nodes"]}
             if nodes.get("exact", {}).get("state") in ("running", "done"):
                 return process
@@ -81,7 +82,7 @@ def held(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    return list(read_log(store(folder), states.known_runs(store(folder))[-1]))
+    return list(read_log(store(folder), known_runs(store(folder))[-1]))
 
 
 def test_a_run_is_running_then_killed_never_running_again(
@@ -198,7 +199,7 @@ def test_levels_of_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def of_another_machine(folder: Path, **changed: Any) -> None:
     """The latest run as if another machine were running it."""
-    run = states.known_runs(store(folder))[-1]
+    run = known_runs(store(folder))[-1]
     path = folder / ".tamis/runs" / run / "state.json"
     found = json.loads(path.read_text())
     path.write_text(json.dumps(found | {"state": "running", "machine": "x", "every_s": 0.2} | changed))

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.config import load_config
-from pipeline.engine import C, Engine, M, R, Resources, T, make_engine
+from pipeline.engine import C, Engine, R, T, make_engine
+from pipeline.engine_around import EngineAround
 from pipeline.progress import Progress
 from pipeline.run import Run, RunOptions
 from pipeline.shuffle import Shuffle, home
@@ -55,29 +56,14 @@ class Phase:
     context_bytes: int = 0  # the most that every worker of the phase is sent once
 
 
-class Counting:
+class Counting(EngineAround):
     """An engine that counts what passes through another one."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.name = engine, engine.name
+        super().__init__(engine)
         self.phases: dict[str, Phase] = {}
         self.shuffles: dict[str, dict[str, int]] = {}
         self.text_passes = 0  # over the source's texts, before the export
-
-    @property
-    def fetched_bytes(self) -> int:
-        """As the other engine's."""
-        return self.engine.fetched_bytes
-
-    @property
-    def workers(self) -> int:
-        """As the other engine's."""
-        return self.engine.workers
-
-    @property
-    def memory(self) -> int:
-        """As the other engine's."""
-        return self.engine.memory
 
     def run(self, fn: Callable[[C, T], R], context: C, tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """As the other engine's, counted by the function's name."""
@@ -96,25 +82,6 @@ class Counting:
         phase.alone_cpu_s += cpu if len(tasks) == 1 else 0.0
         if isinstance(context, Shuffle) and fn is home:
             self.shuffles[context.node.name] = travelled(context)
-
-    def score(
-        self,
-        load: Callable[[C], M],
-        fn: Callable[[M, C, T], R],
-        context: C,
-        tasks: Sequence[T],
-        resources: Resources,
-    ) -> Iterator[tuple[int, R]]:
-        """As the other engine's."""
-        return self.engine.score(load, fn, context, tasks, resources)
-
-    def check_store(self, store: Store) -> None:
-        """As the other engine's."""
-        self.engine.check_store(store)
-
-    def close(self) -> None:
-        """As the other engine's."""
-        self.engine.close()
 
 
 def travelled(shuffle: Shuffle) -> dict[str, int]:

@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 from pipeline import cli, progress, run
 from pipeline.engine import Engine, Resources, make_engine
+from pipeline.engine_around import EngineAround
 from pipeline.export import Export
 from pipeline.nodes import Node
-from pipeline.store import Store
 from pipeline.tasks import Done, Job, Scan, scan
 
 KINDS = (
@@ -80,31 +80,19 @@ class Told:
         return dict.fromkeys(self.kinds)
 
 
-class ToldEngine:
+class ToldEngine(EngineAround):
     """An engine whose tasks are Told."""
 
     def __init__(self, engine: Engine, log: str, asked: dict[str, str]) -> None:
-        self._engine, self._log, self._asked = engine, log, asked
-        self.name: str = engine.name
-
-    @property
-    def fetched_bytes(self) -> int:
-        return self._engine.fetched_bytes
-
-    @property
-    def workers(self) -> int:
-        return self._engine.workers
-
-    @property
-    def memory(self) -> int:
-        return self._engine.memory
+        super().__init__(engine)
+        self._log, self._asked = log, asked
 
     def _told(self, fn: Callable[..., Any], context: Any) -> Told:
         return Told(fn, self._log, kinds_of(fn, context, self._asked))
 
     def run(self, fn: Callable[..., Any], context: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """As the engine does it."""
-        return self._engine.run(self._told(fn, context), context, tasks)
+        return self.engine.run(self._told(fn, context), context, tasks)
 
     def score(
         self,
@@ -115,13 +103,7 @@ class ToldEngine:
         resources: Resources,
     ) -> Iterator[tuple[int, Any]]:
         """As the engine does it."""
-        return self._engine.score(load, self._told(fn, context), context, tasks, resources)
-
-    def check_store(self, store: Store) -> None:
-        self._engine.check_store(store)
-
-    def close(self) -> None:
-        self._engine.close()
+        return self.engine.score(load, self._told(fn, context), context, tasks, resources)
 
 
 class ToldProgress(progress.Progress):
